@@ -1,0 +1,1 @@
+"""PostgreSQL databases, logins and grants on existing servers, by kubectl apply."""

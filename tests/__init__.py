@@ -1,0 +1,1 @@
+"""The proof: unit, integration and cluster tiers, and the test bed."""
