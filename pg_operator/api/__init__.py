@@ -1,0 +1,1 @@
+"""What users write: specs, names, privileges, validation and conditions. Pure."""

@@ -1,0 +1,161 @@
+"""The specs of the three kinds, as users write them.
+
+The models parse documents that `validation` found no stalling error in. They keep
+what a user wrote: a missing scalar is ``None`` (not managed), a missing list is empty.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+GROUP: Final = "pg-operator.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+FINALIZER: Final = f"{GROUP}/finalizer"
+WILDCARD: Final = "*"
+
+Kind = Literal["DatabaseCluster", "Database", "DatabaseRole"]
+PLURALS: Final[Mapping[Kind, str]] = {
+    "DatabaseCluster": "databaseclusters",
+    "Database": "databases",
+    "DatabaseRole": "databaseroles",
+}
+
+
+class Document(BaseModel):
+    """A frozen part of a spec; camelCase outside, snake_case inside."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        strict=True,
+    )
+
+    @classmethod
+    def parse(cls, spec: Mapping[str, Any]) -> Self:
+        """Parse a raw spec.
+
+        Raises:
+            pydantic.ValidationError: the document is not of this shape.
+        """
+        # Through JSON, where strict mode takes an array for a tuple.
+        return cls.model_validate_json(json.dumps(spec))
+
+
+class ClusterReference(Document):
+    """Names a DatabaseCluster."""
+
+    name: str
+
+
+class ConnectionReference(Document):
+    """Names the Secret that holds a DatabaseCluster's DSN."""
+
+    name: str
+    namespace: str | None = None
+    key: str = "connection"
+
+
+class PasswordReference(Document):
+    """Names the Secret of the same namespace that holds a role's password."""
+
+    name: str
+    key: str = "password"
+
+
+class AllowedNamespaces(Document):
+    """Namespaces that something is open to."""
+
+    from_: Literal["All", "Same", "None", "Names"] = Field(alias="from")
+    names: tuple[str, ...] = ()
+
+    def allows(self, namespace: str, *, own: str | None = None) -> bool:
+        """Tell whether `namespace` is let in; `own` is what "Same" means."""
+        match self.from_:
+            case "All":
+                return True
+            case "Same":
+                return namespace == own
+            case "Names":
+                return namespace in self.names
+            case "None":
+                return False
+
+
+class DatabaseClusterSpec(Document):
+    """One PostgreSQL server."""
+
+    connection: ConnectionReference
+    allowed_namespaces: AllowedNamespaces = AllowedNamespaces(from_="All")
+    name_prefix: str | None = None
+    max_connections: int = 4
+    resync_interval: str = "10m"
+
+
+class Schema(Document):
+    """A schema that must exist in a Database."""
+
+    name: str
+
+
+class DatabaseSpec(Document):
+    """One database on a DatabaseCluster."""
+
+    name: str
+    database_cluster_ref: ClusterReference
+    schema_name: str | None = Field(default=None, alias="schema")
+    schemas: tuple[Schema, ...] = ()
+    encoding: str | None = None
+    timezone: str | None = None
+    connection_limit: int | None = None
+    database_service_name: str | None = None
+    public_privileges: Literal["Revoke", "Keep"] | None = None
+    allowed_namespaces: AllowedNamespaces = AllowedNamespaces(from_="Same")
+    deletion_policy: Literal["Retain", "Delete"] = "Retain"
+
+    @property
+    def schema_names(self) -> tuple[str, ...]:
+        """The schemas of either form, in the order written."""
+        if self.schema_name is not None:
+            return (self.schema_name,)
+        return tuple(schema.name for schema in self.schemas)
+
+
+class TablePermission(Document):
+    """Privileges on one table, or on all of a schema (`*`)."""
+
+    name: str
+    privileges: tuple[str, ...] = ()
+
+
+class SchemaPermission(Document):
+    """Privileges on a schema and on tables in it."""
+
+    name: str
+    privileges: tuple[str, ...] = ()
+    tables: tuple[TablePermission, ...] = ()
+
+
+class Permission(Document):
+    """Privileges on a database and on what is in it."""
+
+    database: str
+    privileges: tuple[str, ...] = ()
+    schemas: tuple[SchemaPermission, ...] = ()
+
+
+class DatabaseRoleSpec(Document):
+    """One role on a DatabaseCluster, and what it may do."""
+
+    role_name: str
+    database_cluster_ref: ClusterReference
+    password: PasswordReference | None = None
+    login: bool | None = None
+    connection_limit: int | None = None
+    permissions: tuple[Permission, ...] = ()
+    deletion_policy: Literal["Delete", "Disable", "Retain"] | None = None

@@ -1,0 +1,38 @@
+"""The rules for a DatabaseCluster. Pure."""
+
+from typing import Final
+
+from pg_operator.api.fields import Field
+from pg_operator.api.names import (
+    label_problem,
+    name_prefix_problem,
+    secret_key_problem,
+    secret_name_problem,
+)
+from pg_operator.api.validation.common import check_allowed_namespaces
+from pg_operator.api.values import resync_interval_problem
+
+MOST_CONNECTIONS: Final = 100
+# A DatabaseCluster has no namespace of its own that `Same` could mean.
+NAMESPACE_CHOICES: Final = ("All", "None", "Names")
+
+
+def check_cluster(spec: Field) -> None:
+    """Check the spec of a DatabaseCluster."""
+    _check_connection(spec["connection"])
+    check_allowed_namespaces(spec["allowedNamespaces"], choices=NAMESPACE_CHOICES)
+    spec["namePrefix"].check_text(name_prefix_problem)
+    spec["maxConnections"].check_integer(
+        1, MOST_CONNECTIONS, detail=f"must be between 1 and {MOST_CONNECTIONS}"
+    )
+    spec["resyncInterval"].check_text(resync_interval_problem)
+
+
+def _check_connection(connection: Field) -> None:
+    connection = connection.hide()  # a DSN is easily written here by mistake
+    connection.require("must name the Secret that holds the DSN of the server")
+    if connection.has_type("object", hint=" with the name of a Secret"):
+        connection["name"].require("must be the name of a Secret")
+        connection["name"].check_text(secret_name_problem)
+        connection["namespace"].check_text(label_problem)
+        connection["key"].check_text(secret_key_problem)

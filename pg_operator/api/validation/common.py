@@ -1,0 +1,55 @@
+"""Checks of fields that several kinds have. Pure."""
+
+from typing import Final
+
+from pg_operator.api.errors import Problem
+from pg_operator.api.fields import LARGEST_INTEGER, Field
+from pg_operator.api.names import cluster_name_problem, label_problem
+
+MOST_NAMESPACES: Final = 256
+
+
+def check_cluster_reference(reference: Field) -> None:
+    """Require the name of a DatabaseCluster."""
+    reference.require("must name the DatabaseCluster that this belongs to")
+    if reference.has_type("object"):
+        name = reference["name"].require("must be the name of a DatabaseCluster")
+        name.check_text(cluster_name_problem)
+
+
+def check_connection_limit(limit: Field) -> None:
+    """Require a limit as CREATE DATABASE and CREATE ROLE take it."""
+    limit.check_integer(
+        -1,
+        LARGEST_INTEGER,
+        detail=f"must be -1 (no limit) or a number up to {LARGEST_INTEGER}",
+    )
+
+
+def check_allowed_namespaces(allowed: Field, *, choices: tuple[str, ...]) -> None:
+    """Require one of the choices, and a list of names with `Names` only."""
+    if not allowed.has_type("object"):
+        return
+    source = allowed["from"].require("must say which namespaces are meant")
+    source.check_choice(*choices)
+    names = allowed["names"]
+    if source.value == "Names":
+        names.require("must list the namespaces when `from` is 'Names'")
+    elif source.value in choices and names.is_present:
+        detail = "may only be set when `from` is 'Names'"
+        names.refuse(Problem("names-unused", detail, "FieldValueForbidden"))
+    seen: set[str] = set()
+    for name in names.entries(most=MOST_NAMESPACES):
+        name.check_text(label_problem)
+        if isinstance(name.value, str):
+            if name.value in seen:
+                detail = "must be listed once"
+                name.refuse(Problem("duplicate", detail, "FieldValueDuplicate"))
+            seen.add(name.value)
+
+
+def forbid_change(new: Field, old: Field, *, advice: str) -> None:
+    """Report a value that differs from the stored one, unless either is missing."""
+    if new.is_present and old.is_present and new.value != old.value:
+        detail = f"may not be changed; {advice}"
+        new.refuse(Problem("immutable", detail, "FieldValueForbidden"))

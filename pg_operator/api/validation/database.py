@@ -1,0 +1,69 @@
+"""The rules for a Database. Pure."""
+
+from functools import partial
+from typing import Final
+
+from pg_operator.api.errors import Problem
+from pg_operator.api.fields import Field
+from pg_operator.api.names import created_name_problem, service_name_problem
+from pg_operator.api.validation.common import (
+    check_allowed_namespaces,
+    check_cluster_reference,
+    check_connection_limit,
+    forbid_change,
+)
+from pg_operator.api.values import encoding_problem, timezone_problem
+
+MOST_SCHEMAS: Final = 32
+NAMESPACE_CHOICES: Final = ("All", "Same", "None", "Names")
+PUBLIC_PRIVILEGES: Final = ("Revoke", "Keep")
+DELETION_POLICIES: Final = ("Retain", "Delete")
+
+
+def check_database(spec: Field) -> None:
+    """Check the spec of a Database."""
+    name = spec["name"].require("must be the name of the database in PostgreSQL")
+    name.check_text(partial(created_name_problem, "database"))
+    check_cluster_reference(spec["databaseClusterRef"])
+    _check_schemas(spec)
+    spec["encoding"].check_text(encoding_problem)
+    spec["timezone"].check_text(timezone_problem)
+    check_connection_limit(spec["connectionLimit"])
+    spec["databaseServiceName"].check_text(service_name_problem)
+    spec["publicPrivileges"].check_choice(*PUBLIC_PRIVILEGES)
+    check_allowed_namespaces(spec["allowedNamespaces"], choices=NAMESPACE_CHOICES)
+    policy = spec["deletionPolicy"]
+    policy.check_choice(*DELETION_POLICIES)
+    if policy.value == "Delete":
+        policy.warn("deleting this object will drop the database with all its data")
+
+
+def check_database_change(new: Field, old: Field) -> None:
+    """Check that what can only be chosen at creation stays as it was chosen."""
+    advice = "create a new Database and migrate the data"
+    forbid_change(new["name"], old["name"], advice=advice)
+    forbid_change(
+        new["databaseClusterRef"]["name"],
+        old["databaseClusterRef"]["name"],
+        advice=advice,
+    )
+    forbid_change(new["encoding"], old["encoding"], advice=advice)
+
+
+def _check_schemas(spec: Field) -> None:
+    single, several = spec["schema"], spec["schemas"]
+    if single.is_present and several.is_present:
+        detail = "may not be set together with `schemas`; list every schema there"
+        single.refuse(Problem("schema-xor-schemas", detail, "FieldValueForbidden"))
+    _check_schema_name(single)
+    for schema in several.entries(most=MOST_SCHEMAS, list_key="name"):
+        _check_schema_name(schema["name"].require("must be the name of a schema"))
+
+
+def _check_schema_name(name: Field) -> None:
+    name.check_text(partial(created_name_problem, "schema"))
+    if name.value == "public":
+        name.warn(
+            "schema 'public' is in every database; before PostgreSQL 15 every role "
+            "may create objects in it"
+        )

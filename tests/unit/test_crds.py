@@ -1,0 +1,340 @@
+"""The CRDs say the same as `pg_operator.api`: fields, words, names and limits."""
+
+import functools
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from pg_operator.api import names, values
+from pg_operator.api.conditions import LONGEST_MESSAGE, Reason
+from pg_operator.api.errors import Problem
+from pg_operator.api.privileges import ObjectKind, words
+from pg_operator.api.specs import (
+    GROUP,
+    PLURALS,
+    VERSION,
+    DatabaseClusterSpec,
+    DatabaseRoleSpec,
+    DatabaseSpec,
+    Kind,
+)
+from pg_operator.api.validation import cluster, common, database, role
+
+CHECKOUT = Path(__file__).parents[2]
+Schema = dict[str, Any]
+MODELS: Mapping[Kind, type[BaseModel]] = {
+    "DatabaseCluster": DatabaseClusterSpec,
+    "Database": DatabaseSpec,
+    "DatabaseRole": DatabaseRoleSpec,
+}
+KINDS = pytest.mark.parametrize("kind", list(MODELS))
+
+
+@functools.cache
+def crd(kind: Kind) -> Schema:
+    path = CHECKOUT / "crds" / f"{GROUP}_{PLURALS[kind]}.yaml"
+    document: Schema = yaml.safe_load(path.read_text())
+    return document
+
+
+def version(kind: Kind) -> Schema:
+    (only,) = crd(kind)["spec"]["versions"]
+    return typing.cast("Schema", only)
+
+
+def schema_at(kind: Kind, *path: str) -> Schema:
+    """Return the schema of a field; a list is stepped into by the name of the field."""
+    schema: Schema = version(kind)["schema"]["openAPIV3Schema"]
+    for name in path:
+        schema = schema.get("items", schema)["properties"][name]
+    return schema
+
+
+def fields(schema: Schema) -> Iterator[tuple[str, Schema]]:
+    """Yield every field below a schema with its path."""
+    inner = schema.get("items", schema)
+    for name, field in inner.get("properties", {}).items():
+        yield name, field
+        for path, deeper in fields(field):
+            yield f"{name}.{path}", deeper
+
+
+def texts(schema: Schema) -> str:
+    return " ".join(
+        f"{rule['rule']} {rule['message']}"
+        for rule in schema.get("x-kubernetes-validations", [])
+    )
+
+
+def model_of(annotation: object) -> type[BaseModel] | None:
+    """Return the model in an annotation such as `tuple[Model, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (model_of(argument) for argument in get_args(annotation))
+    return next((model for model in found if model is not None), None)
+
+
+def choices_of(annotation: object) -> set[str] | None:
+    """Return the strings of a Literal, if the annotation has one."""
+    if get_origin(annotation) is typing.Literal:
+        return set(get_args(annotation))
+    if get_origin(annotation) in {typing.Union, types.UnionType}:
+        found = (choices_of(argument) for argument in get_args(annotation))
+        return next((choices for choices in found if choices), None)
+    return None
+
+
+def assert_same_fields(schema: Schema, model: type[BaseModel], *, path: str) -> None:
+    schema = schema.get("items", schema)
+    by_name = {field.alias: field for field in model.model_fields.values()}
+    assert set(schema["properties"]) == set(by_name), path
+    needed = {name for name, field in by_name.items() if field.is_required()}
+    assert set(schema.get("required", [])) == needed, path
+    for name, field in by_name.items():
+        assert name is not None
+        inner = schema["properties"][name]
+        if (nested := model_of(field.annotation)) is not None:
+            assert_same_fields(inner, nested, path=f"{path}.{name}")
+
+
+@KINDS
+def test_crd_has_exactly_the_fields_of_the_model(kind: Kind) -> None:
+    assert_same_fields(schema_at(kind, "spec"), MODELS[kind], path="spec")
+
+
+@KINDS
+def test_crd_offers_the_choices_of_the_model(kind: Kind) -> None:
+    for name, field in MODELS[kind].model_fields.items():
+        if (choices := choices_of(field.annotation)) is not None:
+            assert field.alias is not None
+            schema = schema_at(kind, "spec", field.alias)
+            assert set(schema["enum"]) == choices, name
+
+
+def test_crds_offer_the_choices_of_validation() -> None:
+    def choices(kind: Kind, *path: str) -> tuple[str, ...]:
+        return tuple(schema_at(kind, "spec", *path)["enum"])
+
+    allowed = ("allowedNamespaces", "from")
+    assert choices("DatabaseCluster", *allowed) == cluster.NAMESPACE_CHOICES
+    assert choices("Database", *allowed) == database.NAMESPACE_CHOICES
+    assert choices("Database", "deletionPolicy") == database.DELETION_POLICIES
+    assert choices("Database", "publicPrivileges") == database.PUBLIC_PRIVILEGES
+    assert choices("DatabaseRole", "deletionPolicy") == role.DELETION_POLICIES
+    assert sorted(choices("Database", "encoding")) == sorted(values.SERVER_ENCODINGS)
+
+
+PERMISSIONS = ("spec", "permissions")
+SCHEMAS = (*PERMISSIONS, "schemas")
+TABLES = (*SCHEMAS, "tables")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [(PERMISSIONS, "database"), (SCHEMAS, "schema"), (TABLES, "table")],
+)
+def test_crd_offers_the_words_of_the_table_of_privileges(
+    path: tuple[str, ...], kind: ObjectKind
+) -> None:
+    privileges = schema_at("DatabaseRole", *path, "privileges")
+    assert tuple(privileges["items"]["enum"]) == words(kind)
+    assert privileges["x-kubernetes-list-type"] == "atomic"
+    assert {"maxItems": 1} in privileges["anyOf"]  # ALL stands alone
+
+
+def test_crds_have_the_limits_of_validation() -> None:
+    def most(kind: Kind, *path: str) -> int:
+        return int(schema_at(kind, *path)["maxItems"])
+
+    assert most("DatabaseRole", *PERMISSIONS) == role.MOST_PERMISSIONS
+    assert most("DatabaseRole", *SCHEMAS) == role.MOST_SCHEMAS
+    assert most("DatabaseRole", *TABLES) == role.MOST_TABLES
+    assert most("DatabaseRole", *TABLES, "privileges") == role.MOST_PRIVILEGES
+    assert most("Database", "spec", "schemas") == database.MOST_SCHEMAS
+    namespaces = ("spec", "allowedNamespaces", "names")
+    assert most("DatabaseCluster", *namespaces) == common.MOST_NAMESPACES
+    assert most("Database", *namespaces) == common.MOST_NAMESPACES
+    connections = schema_at("DatabaseCluster", "spec", "maxConnections")
+    assert connections["maximum"] == cluster.MOST_CONNECTIONS
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "created"),
+    [
+        ("Database", ("spec", "name"), "database"),
+        ("Database", ("spec", "schema"), "schema"),
+        ("Database", ("spec", "schemas", "name"), "schema"),
+        ("DatabaseRole", ("spec", "roleName"), "role"),
+    ],
+)
+def test_crd_has_the_rules_for_created_names(
+    kind: Kind, path: tuple[str, ...], created: names.CreatedKind
+) -> None:
+    rules = texts(schema_at(kind, *path))
+    assert f"self.matches('{names.CREATED_PATTERN}')" in rules
+    assert names.CREATED_RULE in rules
+    for name in names.RESERVED[created]:
+        assert f"'{name}'" in rules
+    reserves_prefix = f"!self.startsWith('{names.SYSTEM_PREFIX}')" in rules
+    assert reserves_prefix == (created != "database")
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "problem"),
+    [
+        (
+            "DatabaseCluster",
+            ("spec", "connection"),
+            names.secret_name_problem("?"),
+        ),
+        ("DatabaseCluster", ("spec", "connection"), names.label_problem("?")),
+        ("DatabaseCluster", ("spec", "connection"), names.secret_key_problem("?")),
+        ("DatabaseCluster", ("spec", "namePrefix"), names.name_prefix_problem("?")),
+        (
+            "DatabaseCluster",
+            ("spec", "resyncInterval"),
+            values.resync_interval_problem("?"),
+        ),
+        (
+            "DatabaseCluster",
+            ("spec", "resyncInterval"),
+            values.resync_interval_problem("1s"),
+        ),
+        (
+            "Database",
+            ("spec", "databaseClusterRef", "name"),
+            names.cluster_name_problem("?"),
+        ),
+        ("Database", ("spec", "timezone"), values.timezone_problem("?")),
+        (
+            "Database",
+            ("spec", "databaseServiceName"),
+            names.service_name_problem("?"),
+        ),
+        (
+            "Database",
+            ("spec", "databaseServiceName"),
+            names.service_name_problem("kubernetes"),
+        ),
+        ("DatabaseRole", ("spec", "password"), names.secret_name_problem("?")),
+        ("DatabaseRole", ("spec", "password"), names.secret_key_problem("?")),
+        (
+            "DatabaseRole",
+            ("spec", "permissions", "database"),
+            names.referred_name_problem("\n"),
+        ),
+    ],
+)
+def test_crd_gives_the_same_answers_as_validation(
+    kind: Kind, path: tuple[str, ...], problem: Problem
+) -> None:
+    assert problem.detail in texts(schema_at(kind, *path))
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("Database", ("spec", "name")),
+        ("Database", ("spec", "databaseClusterRef", "name")),
+        ("Database", ("spec", "encoding")),
+        ("DatabaseRole", ("spec", "roleName")),
+        ("DatabaseRole", ("spec", "databaseClusterRef", "name")),
+    ],
+)
+def test_crd_forbids_to_change_what_names_an_object(
+    kind: Kind, path: tuple[str, ...]
+) -> None:
+    assert "self == oldSelf may not be changed; " in texts(schema_at(kind, *path))
+
+
+@KINDS
+def test_every_field_of_a_spec_says_what_it_is_by_example(kind: Kind) -> None:
+    spec = schema_at(kind, "spec")
+    for path, field in fields(spec):
+        assert "Example:" in field["description"], path
+
+
+@KINDS
+def test_every_optional_field_of_a_spec_says_what_holds_without_it(kind: Kind) -> None:
+    def walk(schema: Schema) -> None:
+        schema = schema.get("items", schema)
+        for name, field in schema.get("properties", {}).items():
+            if name not in schema.get("required", []):
+                assert "Default:" in field["description"], name
+            walk(field)
+
+    walk(schema_at(kind, "spec"))
+
+
+@KINDS
+def test_every_list_and_text_of_a_crd_is_bounded(kind: Kind) -> None:
+    whole = {"spec": schema_at(kind, "spec"), "status": schema_at(kind, "status")}
+    for path, field in fields({"properties": whole}):
+        for schema in (field, field.get("items", {})):
+            if schema.get("type") == "array":
+                assert "maxItems" in schema, path
+                assert "x-kubernetes-list-type" in schema, path
+            if schema.get("type") == "string":
+                bounded = {"maxLength", "enum", "format"} & set(schema)
+                assert bounded, path
+
+
+@KINDS
+def test_no_default_is_written_into_a_spec(kind: Kind) -> None:
+    """What a user did not write stays out of the object, for those who compare."""
+    assert not [
+        path for path, field in fields(schema_at(kind, "spec")) if "default" in field
+    ]
+
+
+@KINDS
+def test_fresh_object_is_never_taken_for_observed(kind: Kind) -> None:
+    assert schema_at(kind, "status")["default"] == {"observedGeneration": -1}
+    assert version(kind)["subresources"] == {"status": {}}
+
+
+@KINDS
+def test_status_holds_every_condition_there_is(kind: Kind) -> None:
+    condition = schema_at(kind, "status", "conditions")["items"]["properties"]
+    longest = max(len(reason) for reason in Reason)
+    assert condition["reason"]["maxLength"] >= longest
+    assert condition["message"]["maxLength"] == LONGEST_MESSAGE
+
+
+@KINDS
+def test_columns_show_ready_and_why(kind: Kind) -> None:
+    columns = {
+        c["name"]: c["jsonPath"] for c in version(kind)["additionalPrinterColumns"]
+    }
+    ready = '.status.conditions[?(@.type=="Ready")]'
+    assert columns["Ready"] == f"{ready}.status"
+    assert columns["Reason"] == f"{ready}.reason"
+    assert columns["Message"] == f"{ready}.message"
+
+
+@KINDS
+def test_crd_is_named_as_the_code_names_it(kind: Kind) -> None:
+    spec = crd(kind)["spec"]
+    assert (spec["group"], version(kind)["name"]) == (GROUP, VERSION)
+    assert (spec["names"]["kind"], spec["names"]["plural"]) == (kind, PLURALS[kind])
+    assert spec["names"]["categories"] == ["pgop"]
+
+
+def test_short_names_do_not_collide_with_each_other() -> None:
+    short = [
+        name for kind in MODELS for name in crd(kind)["spec"]["names"]["shortNames"]
+    ]
+    assert short == ["pgcluster", "pgdb", "pgrole"]
+
+
+def test_kustomization_lists_every_crd() -> None:
+    listed = yaml.safe_load((CHECKOUT / "crds" / "Kustomization").read_text())
+    files = {path.name for path in (CHECKOUT / "crds").glob("*.yaml")}
+    assert set(listed["resources"]) == files
+    assert len(files) == len(MODELS)
