@@ -1,0 +1,1 @@
+"""Desired against observed state, and the operations between them. Pure."""

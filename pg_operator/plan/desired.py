@@ -1,0 +1,242 @@
+"""What a spec wants, as states that a diff compares with what is observed. Pure."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Final
+
+from pg_operator.api.conditions import Reason
+from pg_operator.api.privileges import ALL, ObjectKind, expand_all
+from pg_operator.api.specs import (
+    WILDCARD,
+    DatabaseRoleSpec,
+    DatabaseSpec,
+    Permission,
+)
+from pg_operator.plan.policies import is_unfinished
+from pg_operator.plan.state import (
+    EMPTY,
+    UNSET,
+    Catalog,
+    Claimant,
+    DatabaseState,
+    Grant,
+    Grants,
+    Mark,
+    Password,
+    Pending,
+    RoleState,
+    Securable,
+    Server,
+)
+
+UNLIMITED: Final = -1
+TIMEZONE: Final = "timezone"  # settings are named in lower case
+# From PostgreSQL 15 on, PUBLIC may not create in schema public.
+CLOSED_PUBLIC_SCHEMA: Final = 150000
+
+
+def desired_database(
+    spec: DatabaseSpec, *, claimant: Claimant, observed: DatabaseState, server: Server
+) -> DatabaseState:
+    """Return what a Database wants of a database that is absent or its own.
+
+    What the spec leaves out is not managed, except while it is being created: it opens
+    without a limit. `encoding` only counts for one that does not exist.
+    """
+    fresh = not observed.exists or is_unfinished(observed, claimant)
+    revoke = spec.public_privileges != "Keep"
+    # Only a superuser can: the schema belongs to the bootstrap superuser there.
+    close_schema = (
+        revoke and server.superuser and server.version_number < CLOSED_PUBLIC_SCHEMA
+    )
+    limit = spec.connection_limit
+    if limit is None and fresh:
+        limit = UNLIMITED
+    return DatabaseState(
+        name=spec.name,
+        encoding=UNSET if spec.encoding is None else spec.encoding,
+        allow_connections=True if fresh else UNSET,
+        connection_limit=UNSET if limit is None else limit,
+        public_privileges=frozenset() if revoke else UNSET,
+        settings=EMPTY if spec.timezone is None else {TIMEZONE: spec.timezone},
+        schemas=frozenset(spec.schema_names),
+        public_schema_open=False if close_schema else UNSET,
+        mark=desired_mark(claimant, observed),
+    )
+
+
+def desired_role(
+    spec: DatabaseRoleSpec,
+    *,
+    claimant: Claimant,
+    observed: RoleState,
+    server: Server,
+    password: Password | None,
+    grants: Grants,
+    scope: Grants,
+) -> RoleState:
+    """Return what a DatabaseRole wants of a role that is absent or its own.
+
+    Args:
+        spec: The parsed spec.
+        claimant: The object.
+        observed: The role as it is.
+        server: A login that is no superuser must be a member of its roles.
+        password: None when the spec declares none, or the Secret cannot be read now;
+            an existing role then keeps the one it has. A role that declares one must
+            not be created without it.
+        grants: What it shall hold, from `desired_grants`.
+        scope: What it may be granted, from `declared_scope` and `hold`.
+
+    """
+    mark = desired_mark(claimant, observed)
+    declared = spec.password is not None
+    login = spec.login
+    if login is None and not observed.exists:
+        login = declared
+    elif login is None and declared and _is_released(observed):
+        # It was disabled when its object was deleted; now it is back.
+        login = True
+    return RoleState(
+        name=spec.role_name,
+        login=UNSET if login is None else login,
+        connection_limit=(
+            UNSET if spec.connection_limit is None else spec.connection_limit
+        ),
+        password=UNSET if password is None else password,
+        self_member=UNSET if server.superuser else True,
+        grants=grants,
+        mark=replace(
+            mark,
+            scope=scope,
+            password=mark.password if password is None else password.fingerprint,
+        ),
+    )
+
+
+def desired_mark(claimant: Claimant, observed: DatabaseState | RoleState) -> Mark:
+    """Return the mark that says "managed by this object" and keeps what is recorded."""
+    recorded = observed.mark
+    if isinstance(recorded, Mark):
+        return replace(recorded, claimant=claimant, state="managed")
+    return Mark(claimant=claimant, foreign_comment=observed.comment)
+
+
+def immutable_differences(
+    spec: DatabaseSpec, observed: DatabaseState
+) -> tuple[Pending, ...]:
+    """Return what the spec says otherwise than the server, and nothing can change."""
+    actual = observed.encoding
+    if not observed.exists or actual is UNSET or spec.encoding in {None, actual}:
+        return ()
+    message = (
+        f"the database has encoding {actual}, which cannot be changed; "
+        f"set spec.encoding to {actual}"
+    )
+    return (Pending("spec.encoding", Reason.IMMUTABLE, message),)
+
+
+def declared_scope(permissions: Iterable[Permission], *, server_version: int) -> Grants:
+    """Return what permissions may grant: `ALL` as words, tables `*` as written.
+
+    Words that the server does not know yet are left out. Schemas and tables need not
+    exist.
+    """
+    return frozenset(
+        Grant(on, word)
+        for permission in permissions
+        for _, on, words in _entries(permission)
+        for word in _expand(on.kind, words, server_version)
+        & expand_all(on.kind, server_version)
+    )
+
+
+def desired_grants(
+    permission: Permission, *, catalog: Catalog, server_version: int
+) -> tuple[Grants, tuple[Pending, ...]]:
+    """Return what a permission grants in a database as it is, and what it cannot yet.
+
+    `*` becomes every table that exists. A schema or table that does not, and a word
+    that the server does not know, is pending. `catalog` must list the tables of every
+    schema that the permission names tables in.
+    """
+    grants: set[Grant] = set()
+    pending: list[Pending] = []
+    missing_schemas: set[str] = set()
+    for path, on, written in _entries(permission):
+        known = expand_all(on.kind, server_version)
+        words = _expand(on.kind, written, server_version)
+        pending += [
+            _unsupported(path, word, server_version) for word in sorted(words - known)
+        ]
+        if on.schema and on.schema not in catalog.schemas:
+            if on.schema not in missing_schemas:
+                missing_schemas.add(on.schema)
+                pending.append(_schema_not_found(on))
+            continue
+        tables = catalog.tables.get(on.schema, frozenset())
+        if on.kind == "table" and on.table != WILDCARD and on.table not in tables:
+            pending.append(_table_not_found(path, on))
+            continue
+        names = tables if on.table == WILDCARD else {on.table}
+        grants |= {
+            Grant(replace(on, table=name), word)
+            for name in names
+            for word in words & known
+        }
+    return frozenset(grants), tuple(pending)
+
+
+def _entries(
+    permission: Permission,
+) -> Iterator[tuple[str, Securable, tuple[str, ...]]]:
+    """Walk a permission: each path by list keys, what is granted on, and the words."""
+    path = f"spec.permissions[{permission.database}]"
+    database = permission.database
+    if permission.privileges:
+        yield path, Securable("database", database), permission.privileges
+    for schema in permission.schemas:
+        schema_path = f"{path}.schemas[{schema.name}]"
+        if schema.privileges:
+            on = Securable("schema", database, schema.name)
+            yield schema_path, on, schema.privileges
+        for table in schema.tables:
+            if table.privileges:
+                on = Securable("table", database, schema.name, table.name)
+                yield f"{schema_path}.tables[{table.name}]", on, table.privileges
+
+
+def _expand(
+    kind: ObjectKind, words: Iterable[str], server_version: int
+) -> frozenset[str]:
+    written = frozenset(words)
+    return expand_all(kind, server_version) if ALL in written else written
+
+
+def _unsupported(path: str, word: str, server_version: int) -> Pending:
+    message = (
+        f"PostgreSQL {server_version // 10000} has no privilege {word} on this kind "
+        f"of object; remove the word or upgrade the server"
+    )
+    return Pending(f"{path}.privileges[{word}]", "PrivilegeNotSupported", message)
+
+
+def _schema_not_found(on: Securable) -> Pending:
+    message = (
+        f"schema {on.schema} does not exist in database {on.database}; it is granted "
+        f"on when it does"
+    )
+    path = f"spec.permissions[{on.database}].schemas[{on.schema}]"
+    return Pending(path, "SchemaNotFound", message)
+
+
+def _table_not_found(path: str, on: Securable) -> Pending:
+    message = (
+        f"table {on.table} does not exist in schema {on.schema} of database "
+        f"{on.database}, or belongs to an extension; it is granted on when it does"
+    )
+    return Pending(path, "TableNotFound", message)
+
+
+def _is_released(observed: RoleState) -> bool:
+    return isinstance(observed.mark, Mark) and observed.mark.state == "released"

@@ -1,0 +1,388 @@
+"""The writes that a plan is made of, as values. Pure.
+
+`postgres.render` turns each into one SQL statement. An operation names the database it
+must run in (`database`), or None when any database will do because it writes shared
+catalogs; the maintenance database is used then.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
+
+from pg_operator.plan.state import Mark, ObjectKind, Password
+
+
+@dataclass(frozen=True, slots=True)
+class CreateDatabase:
+    """CREATE DATABASE … TEMPLATE template0, closed, with our sentinel limit."""
+
+    name: str
+    encoding: str | None
+    sentinel: int
+
+    def __str__(self) -> str:
+        return f"create database {self.name}, closed to connections"
+
+
+@dataclass(frozen=True, slots=True)
+class AlterDatabase:
+    """ALTER DATABASE … ALLOW_CONNECTIONS, CONNECTION LIMIT; None leaves it alone."""
+
+    name: str
+    allow_connections: bool | None = None
+    connection_limit: int | None = None
+
+    def __str__(self) -> str:
+        changes = []
+        if self.allow_connections is not None:
+            changes.append("open" if self.allow_connections else "close")
+        if self.connection_limit is not None:
+            changes.append(f"set connection limit {self.connection_limit} on")
+        return f"{' and '.join(changes)} database {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetDatabaseParameter:
+    """ALTER DATABASE … SET parameter."""
+
+    name: str
+    parameter: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"set {self.parameter} of database {self.name} to {self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class MarkDatabase:
+    """COMMENT ON DATABASE; None removes the mark and restores `comment`."""
+
+    name: str
+    mark: Mark | None
+    comment: str | None = None
+
+    def __str__(self) -> str:
+        return f"mark database {self.name} {_state(self.mark)}"
+
+
+@dataclass(frozen=True, slots=True)
+class RevokePublicOnDatabase:
+    """REVOKE … ON DATABASE … FROM PUBLIC."""
+
+    name: str
+    privileges: tuple[str, ...]
+
+    def __str__(self) -> str:
+        words = ", ".join(self.privileges)
+        return f"revoke {words} on database {self.name} from PUBLIC"
+
+
+@dataclass(frozen=True, slots=True)
+class DropDatabase:
+    """DROP DATABASE … WITH (FORCE)."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"drop database {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateSchema:
+    """CREATE SCHEMA in a database."""
+
+    database: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"create schema {self.name} in database {self.database}"
+
+
+@dataclass(frozen=True, slots=True)
+class RevokePublicOnSchema:
+    """REVOKE CREATE ON SCHEMA … FROM PUBLIC: PostgreSQL up to 14 grants it."""
+
+    database: str
+    name: str
+
+    def __str__(self) -> str:
+        schema = f"schema {self.name} in database {self.database}"
+        return f"revoke CREATE on {schema} from PUBLIC"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateRole:
+    """CREATE ROLE, with its password in the same statement."""
+
+    name: str
+    login: bool
+    connection_limit: int | None
+    password: Password | None
+
+    def __str__(self) -> str:
+        login = "LOGIN" if self.login else "NOLOGIN"
+        password = " and a password" if self.password else ""
+        return f"create role {self.name} with {login}{password}"
+
+
+@dataclass(frozen=True, slots=True)
+class AlterRole:
+    """ALTER ROLE, naming only what differs; None leaves it alone."""
+
+    name: str
+    login: bool | None = None
+    connection_limit: int | None = None
+    password: Password | None = None
+
+    def __str__(self) -> str:
+        changes = []
+        if self.login is not None:
+            changes.append("LOGIN" if self.login else "NOLOGIN")
+        if self.connection_limit is not None:
+            changes.append(f"CONNECTION LIMIT {self.connection_limit}")
+        if self.password is not None:
+            changes.append("a new password")
+        return f"give role {self.name} {', '.join(changes)}"
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRoleToSelf:
+    """GRANT role TO CURRENT_USER, WITH INHERIT TRUE, SET TRUE from PostgreSQL 16."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"make the operator a member of role {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class MarkRole:
+    """COMMENT ON ROLE; None removes the mark and restores `comment`.
+
+    `fallback` is written instead when a revoke before it was left undone: its scope
+    still has what was to be revoked, so that it is tried again.
+    """
+
+    name: str
+    mark: Mark | None
+    comment: str | None = None
+    fallback: Mark | None = None
+
+    def __str__(self) -> str:
+        return f"mark role {self.name} {_state(self.mark)}"
+
+
+@dataclass(frozen=True, slots=True)
+class GrantPrivileges:
+    """GRANT words ON objects of one kind TO role.
+
+    `objects` are table names for kind "table" (at most 1,000), else the one name.
+    """
+
+    role: str
+    kind: ObjectKind
+    database: str
+    privileges: tuple[str, ...]
+    objects: tuple[str, ...]
+    schema: str = ""
+
+    def __str__(self) -> str:
+        return f"grant {_privileges(self)} to role {self.role}"
+
+
+@dataclass(frozen=True, slots=True)
+class RevokePrivileges:
+    """REVOKE words ON objects of one kind FROM role."""
+
+    role: str
+    kind: ObjectKind
+    database: str
+    privileges: tuple[str, ...]
+    objects: tuple[str, ...]
+    schema: str = ""
+
+    def __str__(self) -> str:
+        return f"revoke {_privileges(self)} from role {self.role}"
+
+
+@dataclass(frozen=True, slots=True)
+class TerminateSessions:
+    """End the sessions of a role."""
+
+    role: str
+
+    def __str__(self) -> str:
+        return f"end the sessions of role {self.role}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReassignOwned:
+    """REASSIGN OWNED BY role TO another, in one database."""
+
+    database: str
+    role: str
+    to: str
+
+    def __str__(self) -> str:
+        owned = f"what role {self.role} owns in database {self.database}"
+        return f"reassign {owned} to {self.to}"
+
+
+@dataclass(frozen=True, slots=True)
+class DropOwned:
+    """DROP OWNED BY role in one database: takes its privileges away."""
+
+    database: str
+    role: str
+
+    def __str__(self) -> str:
+        where = f"in database {self.database}"
+        return f"drop the privileges of role {self.role} {where}"
+
+
+@dataclass(frozen=True, slots=True)
+class DropRole:
+    """DROP ROLE."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"drop role {self.name}"
+
+
+Operation = (
+    CreateDatabase
+    | AlterDatabase
+    | SetDatabaseParameter
+    | MarkDatabase
+    | RevokePublicOnDatabase
+    | DropDatabase
+    | CreateSchema
+    | RevokePublicOnSchema
+    | CreateRole
+    | AlterRole
+    | GrantRoleToSelf
+    | MarkRole
+    | GrantPrivileges
+    | RevokePrivileges
+    | TerminateSessions
+    | ReassignOwned
+    | DropOwned
+    | DropRole
+)
+
+# What may be left undone and reported as pending while the rest of its batch commits.
+# Any other failure undoes the batch: nothing is opened unmarked, and no password
+# changes without its fingerprint.
+Separable = (
+    SetDatabaseParameter
+    | CreateSchema
+    | RevokePublicOnSchema
+    | GrantPrivileges
+    | RevokePrivileges
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Operations that run in order on one connection.
+
+    `database` is None for the maintenance database. In a transaction, unless PostgreSQL
+    forbids one (CREATE and DROP DATABASE) or the operation needs what went before to be
+    committed (ending sessions). `locks` name the advisory locks to take first, sorted:
+    "database:NAME", "role:NAME", or "catalog" for a database's inside.
+    """
+
+    operations: tuple[Operation, ...]
+    database: str | None = None
+    transactional: bool = True
+    locks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Operations in the order they must run; falsy when there is nothing to do."""
+
+    operations: tuple[Operation, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.operations)
+
+    def batches(self) -> Sequence[Batch]:
+        """Group neighbours that can share a connection and a transaction."""
+        return tuple(
+            Batch(
+                operations=tuple(operation for operation, _ in neighbours),
+                database=place.database,
+                transactional=place.transactional,
+                locks=tuple(sorted({p.lock for _, p in neighbours if p.lock})),
+            )
+            for place, neighbours in _neighbours(self.operations)
+        )
+
+    def describe(self) -> tuple[str, ...]:
+        """Return one line an operation for people to read; no secrets in it."""
+        return tuple(str(operation) for operation in self.operations)
+
+
+class _Place(NamedTuple):
+    """Where an operation runs."""
+
+    database: str | None
+    transactional: bool
+    lock: str | None
+
+
+def _neighbours(
+    operations: Sequence[Operation],
+) -> Iterator[tuple[_Place, list[tuple[Operation, _Place]]]]:
+    placed = [(operation, _place(operation)) for operation in operations]
+    for _, group in groupby(placed, key=lambda pair: pair[1][:2]):
+        neighbours = list(group)
+        yield neighbours[0][1], neighbours
+
+
+def _place(operation: Operation) -> _Place:
+    match operation:
+        case CreateDatabase() | DropDatabase() | TerminateSessions():
+            return _Place(None, transactional=False, lock=None)
+        case (
+            AlterDatabase(name=name)
+            | SetDatabaseParameter(name=name)
+            | MarkDatabase(name=name)
+            | RevokePublicOnDatabase(name=name)
+        ):
+            return _Place(None, transactional=True, lock=f"database:{name}")
+        case (
+            CreateRole(name=name)
+            | AlterRole(name=name)
+            | GrantRoleToSelf(name=name)
+            | MarkRole(name=name)
+            | DropRole(name=name)
+        ):
+            return _Place(None, transactional=True, lock=f"role:{name}")
+        case (
+            GrantPrivileges(kind="database", database=name)
+            | RevokePrivileges(kind="database", database=name)
+        ):
+            return _Place(None, transactional=True, lock=f"database:{name}")
+        case _:
+            return _Place(operation.database, transactional=True, lock="catalog")
+
+
+def _state(mark: Mark | None) -> str:
+    return mark.state if mark else "as not ours"
+
+
+def _privileges(operation: GrantPrivileges | RevokePrivileges) -> str:
+    """Say words and objects; many objects by their number."""
+    words = ", ".join(operation.privileges)
+    objects = operation.objects
+    if operation.kind == "database":
+        return f"{words} on database {operation.database}"
+    if operation.kind == "schema":
+        return f"{words} on schema {objects[0]} in database {operation.database}"
+    tables = f"table {objects[0]}" if len(objects) == 1 else f"{len(objects)} tables"
+    where = f"schema {operation.schema} in database {operation.database}"
+    return f"{words} on {tables} of {where}"

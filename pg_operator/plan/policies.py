@@ -1,0 +1,150 @@
+"""Whose a database or role is, and so whether it may be written or dropped. Pure.
+
+Every write, drop and adoption asks `ownership` first.
+"""
+
+import enum
+import hashlib
+import json
+from collections.abc import Callable, Collection
+
+from pg_operator.api.names import RESERVED, SYSTEM_PREFIX
+from pg_operator.plan.state import (
+    UNSET,
+    Claimant,
+    DatabaseState,
+    Mark,
+    RoleState,
+    UnverifiedMark,
+)
+
+
+class Ownership(enum.Enum):
+    """What an API object is to the database or role that it names."""
+
+    ABSENT = "Absent"  # nobody's: there is none of that name
+    OWNED = "Owned"
+    UNFINISHED = "Unfinished"  # a database whose creation we began
+    RELEASED = "Released"  # ours once, retained, carried on by the same object
+    CONFLICT = "Conflict"  # another living object's
+    ABANDONED = "Abandoned"  # marked by an object that is gone
+    UNMANAGED = "Unmanaged"  # exists, and never was ours
+    UNVERIFIED = "Unverified"  # says it is ours, but no key of ours can tell
+    PROTECTED = "Protected"  # never to be touched
+
+    @property
+    def may_write(self) -> bool:
+        """Whether it may be created or altered for this object."""
+        return self in {
+            Ownership.ABSENT,
+            Ownership.OWNED,
+            Ownership.UNFINISHED,
+            Ownership.RELEASED,
+        }
+
+    @property
+    def may_delete(self) -> bool:
+        """Whether deleting this object may touch it.
+
+        Not when it is released: a retained one is dropped by nobody who did not take
+        it over first.
+        """
+        return self in {Ownership.OWNED, Ownership.UNFINISHED}
+
+
+def ownership(
+    state: DatabaseState | RoleState,
+    *,
+    claimant: Claimant,
+    login: str,
+    is_living: Callable[[Claimant], bool],
+    protected: Collection[str] = (),
+) -> Ownership:
+    """Judge an observed database or role for the API object that names it.
+
+    Args:
+        state: What was observed; its mark must have been.
+        claimant: The object that asks.
+        login: The operator's own login on the server.
+        is_living: Tells whether a recorded claimant still exists in the API, or belongs
+            to another living operator.
+        protected: Further names that are off limits, such as the DSN's own database.
+
+    """
+    if _is_protected(state, login=login) or state.name in protected:
+        return Ownership.PROTECTED
+    if not state.exists:
+        return Ownership.ABSENT
+    mark = state.mark
+    if mark is UNSET or isinstance(mark, UnverifiedMark):
+        return Ownership.UNVERIFIED
+    if mark is None:
+        ours = is_unfinished(state, claimant) and _owner(state) == login
+        return Ownership.UNFINISHED if ours else Ownership.UNMANAGED
+    if is_same(mark.claimant, claimant):
+        return Ownership.OWNED if mark.state == "managed" else Ownership.RELEASED
+    return Ownership.CONFLICT if is_living(mark.claimant) else Ownership.ABANDONED
+
+
+def sentinel(claimant: Claimant) -> int:
+    """Return the CONNECTION LIMIT, 1 to 2**31 - 1, of a database we began to create.
+
+    CREATE DATABASE and its mark are not atomic: until it is marked, this number in a
+    closed database of our login says whose it is.
+    """
+    identity = json.dumps(_identity(claimant)).encode()
+    number = int.from_bytes(hashlib.sha256(identity).digest()[:8], "big")
+    return number % (2**31 - 1) + 1
+
+
+def is_unfinished(state: DatabaseState | RoleState, claimant: Claimant) -> bool:
+    """Tell whether a database looks as we left it between creating and opening it."""
+    return (
+        isinstance(state, DatabaseState)
+        and state.exists
+        and state.allow_connections is False
+        and state.connection_limit == sentinel(claimant)
+    )
+
+
+def is_same(one: Claimant, other: Claimant) -> bool:
+    """Tell whether two claimants are one object, also after it was re-created."""
+    return _identity(one) == _identity(other)
+
+
+def released(mark: Mark) -> Mark:
+    """Return the mark of something retained.
+
+    It forgets the password: whoever carries on sets it again, since nobody watched it.
+    """
+    return Mark(
+        claimant=mark.claimant,
+        state="released",
+        scope=mark.scope,
+        foreign_comment=mark.foreign_comment,
+    )
+
+
+def _identity(claimant: Claimant) -> tuple[str, str, str, str]:
+    # The namespace's name says nothing that its UID does not.
+    return (
+        claimant.owner_id,
+        claimant.kind,
+        claimant.namespace_uid,
+        claimant.name,
+    )
+
+
+def _is_protected(state: DatabaseState | RoleState, *, login: str) -> bool:
+    if isinstance(state, DatabaseState):
+        return state.name in RESERVED["database"]
+    return (
+        state.name == login
+        or state.superuser is True
+        or state.name in RESERVED["role"]
+        or state.name.startswith(SYSTEM_PREFIX)
+    )
+
+
+def _owner(state: DatabaseState | RoleState) -> object:
+    return state.owner if isinstance(state, DatabaseState) else None

@@ -1,0 +1,198 @@
+"""One type for what should be and what is, and the values it is made of. Pure.
+
+`desired_*` and `observe_*` both build these. A desired state leaves what the user did
+not declare `UNSET`, and the diff then leaves it alone.
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, Literal
+
+from pg_operator.api.secret import SecretText
+
+
+class Unset(enum.Enum):
+    """The type of `UNSET`: not declared, or not observed."""
+
+    UNSET = "unset"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset.UNSET
+
+ObjectKind = Literal["database", "schema", "table"]
+Owner = Literal["Database", "DatabaseRole"]
+EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Securable:
+    """An object that privileges are granted on; a table may be the wildcard `*`."""
+
+    kind: ObjectKind
+    database: str
+    schema: str = ""
+    table: str = ""
+
+    def __str__(self) -> str:
+        return ".".join(
+            part for part in (self.database, self.schema, self.table) if part
+        )
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Grant:
+    """One privilege word on one object. A set of these is a role's grants."""
+
+    on: Securable
+    privilege: str
+
+
+Grants = frozenset[Grant]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """The API object that a database or role belongs to, as a mark records it."""
+
+    owner_id: str
+    kind: Owner
+    namespace: str
+    namespace_uid: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the COMMENT of a managed database or role says.
+
+    `scope` holds the grants last applied to a role (with wildcards as written), and
+    `password` the keyed fingerprint of the password last set: both commit with the
+    change they describe, so they are true after any crash.
+    """
+
+    claimant: Claimant
+    state: Literal["managed", "released"] = "managed"
+    scope: Grants = frozenset()
+    password: str | None = None
+    foreign_comment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedMark:
+    """A comment that says it is ours, but that no key of ours opens."""
+
+
+Marked = Mark | UnverifiedMark | None
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """A password, compared by its keyed fingerprint only."""
+
+    fingerprint: str
+    text: SecretText | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseState:
+    """A database: its row in pg_database, its mark, and its schemas.
+
+    `public_privileges` are the words that PUBLIC holds on the database; `settings` are
+    database-wide (ALTER DATABASE SET) by their names in lower case, and a desired one
+    lists only what is declared.
+    `public_schema_open` tells whether PUBLIC may CREATE in schema public, as up to
+    PostgreSQL 14. `comment` is the raw comment when it is not a mark of ours.
+    """
+
+    name: str
+    exists: bool = True
+    oid: int | Unset = UNSET
+    owner: str | Unset = UNSET
+    encoding: str | Unset = UNSET
+    allow_connections: bool | Unset = UNSET
+    connection_limit: int | Unset = UNSET
+    public_privileges: frozenset[str] | Unset = UNSET
+    settings: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    schemas: frozenset[str] = frozenset()
+    public_schema_open: bool | Unset = UNSET
+    mark: Marked | Unset = UNSET
+    comment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoleState:
+    """A role: its row in pg_authid, its mark, and the privileges it holds directly.
+
+    `self_member` tells whether the operator's own login is a member of the role with
+    INHERIT and SET, which a login that is no superuser needs to grant on and reassign
+    what the role owns.
+    """
+
+    name: str
+    exists: bool = True
+    oid: int | Unset = UNSET
+    login: bool | Unset = UNSET
+    superuser: bool | Unset = UNSET
+    connection_limit: int | Unset = UNSET
+    password: Password | Unset | None = UNSET
+    self_member: bool | Unset = UNSET
+    grants: Grants = frozenset()
+    mark: Marked | Unset = UNSET
+    comment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What the probe of a server found out, and what the operator's login may do."""
+
+    version_number: int
+    version: str
+    system_identifier: str
+    started_at: str
+    in_recovery: bool
+    login: str
+    superuser: bool
+    create_database: bool
+    create_role: bool
+    signal_backend: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What exists inside one database: every schema, and the tables of some of them.
+
+    `tables` maps the schemas that were asked for to their tables (ordinary,
+    partitioned, foreign, views and materialized views), extension members left out.
+    `public_schema_open` tells whether PUBLIC may CREATE in schema public.
+    """
+
+    database: str
+    schemas: frozenset[str]
+    tables: Mapping[str, frozenset[str]]
+    public_schema_open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """Where a role is entangled, from pg_shdepend: database names by what it has there.
+
+    `owned_databases` are databases that the role itself owns.
+    """
+
+    owner_in: frozenset[str]
+    granted_in: frozenset[str]
+    owned_databases: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A part of a spec that is not true yet: where, why, and what to do."""
+
+    path: str
+    reason: str
+    message: str

@@ -1,0 +1,82 @@
+"""Building blocks that the tests of plans share."""
+
+from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec, Permission
+from pg_operator.plan.operations import Operation, Plan
+from pg_operator.plan.state import (
+    Claimant,
+    Grant,
+    Grants,
+    Mark,
+    RoleState,
+    Securable,
+    Server,
+)
+
+LOGIN = "pgop_admin"
+PG18 = 180000
+DATABASE = Claimant("owner-id", "Database", "shop", "shop-uid", "orders")
+ROLE = Claimant("owner-id", "DatabaseRole", "shop", "shop-uid", "app")
+
+
+def server(*, version: int = PG18, superuser: bool = False) -> Server:
+    return Server(
+        version_number=version,
+        version=str(version // 10000),
+        system_identifier="1",
+        started_at="now",
+        in_recovery=False,
+        login=LOGIN,
+        superuser=superuser,
+        create_database=True,
+        create_role=True,
+        signal_backend=False,
+    )
+
+
+def database_spec(**fields: object) -> DatabaseSpec:
+    reference = {"databaseClusterRef": {"name": "main"}}
+    return DatabaseSpec.parse({"name": "orders", **reference, **fields})
+
+
+def role_spec(**fields: object) -> DatabaseRoleSpec:
+    reference = {"databaseClusterRef": {"name": "main"}}
+    return DatabaseRoleSpec.parse({"roleName": "app", **reference, **fields})
+
+
+def permission(database: str = "orders", **fields: object) -> Permission:
+    return Permission.parse({"database": database, **fields})
+
+
+def on_database(database: str, *words: str) -> Grants:
+    return frozenset(Grant(Securable("database", database), word) for word in words)
+
+
+def on_schema(schema: str, *words: str, database: str = "orders") -> Grants:
+    on = Securable("schema", database, schema)
+    return frozenset(Grant(on, word) for word in words)
+
+
+def on_table(
+    table: str, *words: str, schema: str = "app", database: str = "orders"
+) -> Grants:
+    on = Securable("table", database, schema, table)
+    return frozenset(Grant(on, word) for word in words)
+
+
+def marked_role(*, grants: Grants = frozenset(), scope: Grants) -> RoleState:
+    """Return a role of ours that holds `grants` and was given `scope`."""
+    return RoleState(
+        "app",
+        oid=1,
+        login=True,
+        superuser=False,
+        connection_limit=-1,
+        self_member=True,
+        grants=grants,
+        mark=Mark(ROLE, scope=scope),
+    )
+
+
+def kinds(plan: Plan) -> list[type[Operation]]:
+    """Return the types of a plan's operations."""
+    return [type(operation) for operation in plan.operations]

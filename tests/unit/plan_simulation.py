@@ -1,0 +1,152 @@
+"""A model of the server: what a plan leaves behind when it runs."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from pg_operator.plan.operations import (
+    AlterDatabase,
+    AlterRole,
+    CreateDatabase,
+    CreateRole,
+    CreateSchema,
+    GrantPrivileges,
+    GrantRoleToSelf,
+    MarkDatabase,
+    MarkRole,
+    Operation,
+    RevokePrivileges,
+    RevokePublicOnDatabase,
+    RevokePublicOnSchema,
+    SetDatabaseParameter,
+)
+from pg_operator.plan.state import (
+    UNSET,
+    DatabaseState,
+    Grant,
+    Grants,
+    RoleState,
+    Securable,
+    Server,
+)
+
+
+def simulate_database(
+    state: DatabaseState, operations: Iterable[Operation], *, server: Server
+) -> DatabaseState:
+    """Return a database after the operations ran."""
+    for operation in operations:
+        state = _database(state, operation, server)
+    return state
+
+
+def simulate_role(state: RoleState, operations: Iterable[Operation]) -> RoleState:
+    """Return a role after the operations ran."""
+    for operation in operations:
+        state = _role(state, operation)
+    return state
+
+
+def _database(
+    state: DatabaseState, operation: Operation, server: Server
+) -> DatabaseState:
+    match operation:
+        case CreateDatabase(name, encoding, sentinel):
+            assert not state.exists
+            return _created(name, encoding, sentinel, server)
+        case AlterDatabase():
+            return _altered(state, operation)
+        case SetDatabaseParameter(_, parameter, value):
+            return replace(state, settings={**state.settings, parameter: value})
+        case MarkDatabase(_, mark, comment):
+            return replace(state, mark=mark, comment=comment)
+        case RevokePublicOnDatabase(_, privileges):
+            assert state.public_privileges is not UNSET
+            return replace(
+                state, public_privileges=state.public_privileges - {*privileges}
+            )
+    return _inside(state, operation)
+
+
+def _inside(state: DatabaseState, operation: Operation) -> DatabaseState:
+    assert state.allow_connections is True
+    match operation:
+        case CreateSchema(_, name):
+            assert name not in state.schemas
+            return replace(state, schemas=state.schemas | {name})
+        case RevokePublicOnSchema():
+            return replace(state, public_schema_open=False)
+    raise AssertionError(operation)
+
+
+def _role(state: RoleState, operation: Operation) -> RoleState:
+    match operation:
+        case CreateRole(name, login, connection_limit, _):
+            assert not state.exists
+            return RoleState(
+                name,
+                oid=1,
+                login=login,
+                superuser=False,
+                connection_limit=-1 if connection_limit is None else connection_limit,
+                self_member=False,
+                mark=None,
+            )
+        case AlterRole(_, login, connection_limit, _):
+            if login is not None:
+                state = replace(state, login=login)
+            if connection_limit is not None:
+                state = replace(state, connection_limit=connection_limit)
+            return state
+        case GrantRoleToSelf():
+            return replace(state, self_member=True)
+        case MarkRole(_, mark, comment, _):
+            return replace(state, mark=mark, comment=comment)
+        case GrantPrivileges():
+            return replace(state, grants=state.grants | written(operation))
+        case RevokePrivileges():
+            return replace(state, grants=state.grants - written(operation))
+    raise AssertionError(operation)
+
+
+def written(operation: GrantPrivileges | RevokePrivileges) -> Grants:
+    """Return the single privileges that an operation names."""
+    return frozenset(
+        Grant(_securable(operation, name), privilege)
+        for name in operation.objects
+        for privilege in operation.privileges
+    )
+
+
+def _securable(operation: GrantPrivileges | RevokePrivileges, name: str) -> Securable:
+    match operation.kind:
+        case "database":
+            return Securable("database", name)
+        case "schema":
+            return Securable("schema", operation.database, name)
+        case "table":
+            return Securable("table", operation.database, operation.schema, name)
+
+
+def _altered(state: DatabaseState, operation: AlterDatabase) -> DatabaseState:
+    if operation.allow_connections is not None:
+        state = replace(state, allow_connections=operation.allow_connections)
+    if operation.connection_limit is not None:
+        state = replace(state, connection_limit=operation.connection_limit)
+    return state
+
+
+def _created(
+    name: str, encoding: str | None, sentinel: int, server: Server
+) -> DatabaseState:
+    return DatabaseState(
+        name,
+        oid=1,
+        owner=server.login,
+        encoding=encoding or "UTF8",
+        allow_connections=False,
+        connection_limit=sentinel,
+        public_privileges=frozenset({"CONNECT", "TEMPORARY"}),
+        schemas=frozenset({"public"}),
+        public_schema_open=server.version_number < 150000,
+        mark=None,
+    )

@@ -1,0 +1,185 @@
+"""How a plan is cut into transactions, and how it reads."""
+
+from typing import get_args
+
+import pytest
+
+from pg_operator.api.secret import SecretText
+from pg_operator.plan.operations import (
+    AlterDatabase,
+    AlterRole,
+    CreateDatabase,
+    CreateRole,
+    CreateSchema,
+    DropDatabase,
+    DropOwned,
+    DropRole,
+    GrantPrivileges,
+    GrantRoleToSelf,
+    MarkDatabase,
+    MarkRole,
+    Operation,
+    Plan,
+    ReassignOwned,
+    RevokePrivileges,
+    RevokePublicOnDatabase,
+    RevokePublicOnSchema,
+    SetDatabaseParameter,
+    TerminateSessions,
+)
+from pg_operator.plan.state import Mark, Password
+from tests.unit.plan_examples import DATABASE, ROLE
+
+PASSWORD = Password("fingerprint", SecretText("correct horse"))
+# Every operation, how it reads, and where it runs: database and lock.
+OPERATIONS: tuple[tuple[Operation, str, str | None, str | None], ...] = (
+    (
+        CreateDatabase("orders", "UTF8", 7),
+        "create database orders, closed to connections",
+        None,
+        None,
+    ),
+    (
+        AlterDatabase("orders", allow_connections=True, connection_limit=-1),
+        "open and set connection limit -1 on database orders",
+        None,
+        "database:orders",
+    ),
+    (
+        SetDatabaseParameter("orders", "timezone", "UTC"),
+        "set timezone of database orders to UTC",
+        None,
+        "database:orders",
+    ),
+    (
+        MarkDatabase("orders", Mark(DATABASE)),
+        "mark database orders managed",
+        None,
+        "database:orders",
+    ),
+    (
+        RevokePublicOnDatabase("orders", ("CONNECT", "TEMPORARY")),
+        "revoke CONNECT, TEMPORARY on database orders from PUBLIC",
+        None,
+        "database:orders",
+    ),
+    (DropDatabase("orders"), "drop database orders", None, None),
+    (
+        CreateSchema("orders", "app"),
+        "create schema app in database orders",
+        "orders",
+        "catalog",
+    ),
+    (
+        RevokePublicOnSchema("orders", "public"),
+        "revoke CREATE on schema public in database orders from PUBLIC",
+        "orders",
+        "catalog",
+    ),
+    (
+        CreateRole("app", login=True, connection_limit=None, password=PASSWORD),
+        "create role app with LOGIN and a password",
+        None,
+        "role:app",
+    ),
+    (
+        AlterRole("app", login=False, connection_limit=3, password=PASSWORD),
+        "give role app NOLOGIN, CONNECTION LIMIT 3, a new password",
+        None,
+        "role:app",
+    ),
+    (
+        GrantRoleToSelf("app"),
+        "make the operator a member of role app",
+        None,
+        "role:app",
+    ),
+    (MarkRole("app", Mark(ROLE)), "mark role app managed", None, "role:app"),
+    (
+        GrantPrivileges("app", "database", "orders", ("CONNECT",), ("orders",)),
+        "grant CONNECT on database orders to role app",
+        None,
+        "database:orders",
+    ),
+    (
+        GrantPrivileges("app", "schema", "orders", ("USAGE",), ("sales",)),
+        "grant USAGE on schema sales in database orders to role app",
+        "orders",
+        "catalog",
+    ),
+    (
+        RevokePrivileges("app", "table", "orders", ("DELETE",), ("a", "b"), "sales"),
+        "revoke DELETE on 2 tables of schema sales in database orders from role app",
+        "orders",
+        "catalog",
+    ),
+    (TerminateSessions("app"), "end the sessions of role app", None, None),
+    (
+        ReassignOwned("orders", "app", "owner"),
+        "reassign what role app owns in database orders to owner",
+        "orders",
+        "catalog",
+    ),
+    (
+        DropOwned("orders", "app"),
+        "drop the privileges of role app in database orders",
+        "orders",
+        "catalog",
+    ),
+    (DropRole("app"), "drop role app", None, "role:app"),
+)
+
+
+def test_table_above_has_every_operation() -> None:
+    assert {type(row[0]) for row in OPERATIONS} == set(get_args(Operation))
+
+
+@pytest.mark.parametrize(("operation", "line"), [row[:2] for row in OPERATIONS])
+def test_operation_reads_as_a_sentence(operation: Operation, line: str) -> None:
+    assert Plan((operation,)).describe() == (line,)
+
+
+@pytest.mark.parametrize(("operation", "_", "database", "lock"), OPERATIONS)
+def test_operation_runs_where_its_lock_is(
+    operation: Operation, _: str, database: str | None, lock: str | None
+) -> None:
+    (batch,) = Plan((operation,)).batches()
+    assert batch.database == database
+    assert batch.locks == ((lock,) if lock else ())
+    # PostgreSQL forbids a transaction, or its commit must come before.
+    assert batch.transactional is (lock is not None)
+
+
+def test_no_text_of_a_plan_shows_a_password() -> None:
+    plan = Plan(tuple(row[0] for row in OPERATIONS))
+    texts = (*plan.describe(), repr(plan), str(plan), repr(plan.batches()))
+    assert not any("correct horse" in text for text in texts)
+
+
+def test_neighbours_share_a_transaction_with_sorted_locks_named_once() -> None:
+    operations = (
+        AlterRole("b", login=True),
+        AlterRole("a", login=True),
+        GrantPrivileges("a", "database", "orders", ("CONNECT",), ("orders",)),
+        MarkRole("b", None),
+    )
+    (batch,) = Plan(operations).batches()
+    assert batch.operations == operations
+    assert batch.locks == ("database:orders", "role:a", "role:b")
+
+
+def test_each_change_of_database_is_a_new_transaction() -> None:
+    plan = Plan(
+        (
+            CreateSchema("orders", "a"),
+            CreateSchema("orders", "b"),
+            CreateSchema("stock", "a"),
+            DropRole("app"),
+        )
+    )
+    assert [batch.database for batch in plan.batches()] == ["orders", "stock", None]
+
+
+def test_empty_plan_is_falsy_and_has_no_batches() -> None:
+    assert not Plan()
+    assert Plan().batches() == ()

@@ -1,0 +1,267 @@
+"""What deleting an object does on the server."""
+
+from dataclasses import replace
+
+import pytest
+
+from pg_operator.plan.deletion import (
+    DatabasePolicy,
+    RolePolicy,
+    deletion_database,
+    deletion_role,
+    effective_role_policy,
+)
+from pg_operator.plan.operations import (
+    AlterDatabase,
+    AlterRole,
+    DropDatabase,
+    DropOwned,
+    DropRole,
+    GrantRoleToSelf,
+    MarkDatabase,
+    MarkRole,
+    Operation,
+    Plan,
+    ReassignOwned,
+    RevokePrivileges,
+    TerminateSessions,
+)
+from pg_operator.plan.policies import released, sentinel
+from pg_operator.plan.state import (
+    DatabaseState,
+    Dependencies,
+    Mark,
+    RoleState,
+)
+from tests.unit.plan_examples import (
+    DATABASE,
+    LOGIN,
+    ROLE,
+    marked_role,
+    on_database,
+    on_table,
+)
+
+SCOPE = on_table("*", "SELECT")
+APP = marked_role(scope=SCOPE)
+OWNERS = {"orders": "shop_owner", "stock": LOGIN}
+FREE = Dependencies(frozenset(), frozenset(), frozenset())
+
+
+def entangled(
+    *,
+    owner_in: tuple[str, ...] = (),
+    granted_in: tuple[str, ...] = (),
+    owned_databases: tuple[str, ...] = (),
+) -> Dependencies:
+    return Dependencies(
+        frozenset(owner_in), frozenset(granted_in), frozenset(owned_databases)
+    )
+
+
+def delete_role(
+    observed: RoleState,
+    dependencies: Dependencies = FREE,
+    *,
+    policy: RolePolicy = "Delete",
+) -> Plan:
+    return deletion_role(
+        observed,
+        policy=policy,
+        dependencies=dependencies,
+        database_owners=OWNERS,
+        login=LOGIN,
+    )
+
+
+def delete_database(
+    observed: DatabaseState, policy: DatabasePolicy
+) -> tuple[Operation, ...]:
+    plan = deletion_database(observed, policy=policy, mark=Mark(DATABASE))
+    return plan.operations
+
+
+# The policy
+
+
+@pytest.mark.parametrize(
+    ("dependencies", "adopted", "policy"),
+    [
+        (FREE, False, "Delete"),
+        (entangled(granted_in=("orders",)), False, "Delete"),
+        (entangled(owner_in=("orders",)), False, "Disable"),
+        (entangled(owned_databases=("orders",)), False, "Disable"),
+        (FREE, True, "Retain"),
+        (entangled(owner_in=("orders",)), True, "Retain"),
+    ],
+)
+def test_unset_policy_keeps_a_role_that_owns_something(
+    *, dependencies: Dependencies, adopted: bool, policy: RolePolicy
+) -> None:
+    assert effective_role_policy(None, dependencies, adopted=adopted) == policy
+
+
+@pytest.mark.parametrize("written", ["Delete", "Disable", "Retain"])
+def test_written_policy_holds(written: RolePolicy) -> None:
+    owns = entangled(owner_in=("orders",))
+    assert effective_role_policy(written, owns, adopted=True) == written
+
+
+# Roles
+
+
+def test_role_without_dependencies_is_shut_out_then_dropped() -> None:
+    assert delete_role(APP).operations == (
+        AlterRole("app", login=False),
+        TerminateSessions("app"),
+        DropRole("app"),
+    )
+
+
+def test_sessions_end_after_new_ones_are_shut_out_for_good() -> None:
+    shut, end, drop = delete_role(APP).batches()
+    assert shut.operations == (AlterRole("app", login=False),)
+    assert shut.transactional
+    assert not end.transactional
+    assert drop.operations == (DropRole("app"),)
+
+
+def test_what_a_role_owns_goes_to_the_owner_of_its_database() -> None:
+    plan = delete_role(APP, entangled(owner_in=("orders",), granted_in=("stock",)))
+    assert plan.operations[2:] == (
+        ReassignOwned("orders", "app", "shop_owner"),
+        DropOwned("orders", "app"),
+        DropOwned("stock", "app"),
+        DropRole("app"),
+    )
+
+
+@pytest.mark.parametrize("owner", ["app", None])
+def test_nothing_is_reassigned_to_the_role_itself(owner: str | None) -> None:
+    plan = deletion_role(
+        APP,
+        policy="Delete",
+        dependencies=entangled(owner_in=("crm",)),
+        database_owners={"crm": owner} if owner else {},
+        login=LOGIN,
+    )
+    assert ReassignOwned("crm", "app", LOGIN) in plan.operations
+
+
+def test_databases_of_a_role_never_go_to_the_owner_of_another_one() -> None:
+    # REASSIGN OWNED hands over databases too, so the first one decides who gets them.
+    plan = delete_role(APP, entangled(owner_in=("orders",), owned_databases=("zoo",)))
+    reassigned = [step for step in plan.operations if isinstance(step, ReassignOwned)]
+    assert reassigned == [
+        ReassignOwned("zoo", "app", LOGIN),
+        ReassignOwned("orders", "app", "shop_owner"),
+    ]
+
+
+def test_each_database_is_visited_once() -> None:
+    everywhere = entangled(
+        owner_in=("orders",), granted_in=("orders",), owned_databases=("orders",)
+    )
+    assert delete_role(APP, everywhere).operations[2:] == (
+        ReassignOwned("orders", "app", LOGIN),
+        DropOwned("orders", "app"),
+        DropRole("app"),
+    )
+
+
+def test_database_privileges_go_at_once() -> None:
+    held = on_database("orders", "CONNECT") | on_table("a", "SELECT")
+    shut = delete_role(replace(APP, grants=held)).batches()[0]
+    assert shut.operations == (
+        AlterRole("app", login=False),
+        RevokePrivileges("app", "database", "orders", ("CONNECT",), ("orders",)),
+    )
+    assert shut.locks == ("database:orders", "role:app")
+
+
+def test_login_that_lost_its_membership_takes_it_back_before_reassigning() -> None:
+    plan = delete_role(replace(APP, self_member=False), entangled(owner_in=("orders",)))
+    steps = plan.operations
+    assert steps.index(GrantRoleToSelf("app")) < steps.index(
+        ReassignOwned("orders", "app", "shop_owner")
+    )
+
+
+def test_disabled_role_keeps_everything_but_its_login() -> None:
+    (batch,) = delete_role(APP, policy="Disable").batches()
+    assert batch.operations == (
+        AlterRole("app", login=False),
+        MarkRole("app", Mark(ROLE, state="released", scope=SCOPE)),
+    )
+
+
+def test_retained_role_is_only_marked() -> None:
+    assert delete_role(APP, policy="Retain").operations == (
+        MarkRole("app", Mark(ROLE, state="released", scope=SCOPE)),
+    )
+
+
+@pytest.mark.parametrize("policy", ["Disable", "Retain"])
+def test_kept_role_needs_nothing_the_second_time(policy: RolePolicy) -> None:
+    kept = replace(APP, login=False, mark=released(Mark(ROLE, scope=SCOPE)))
+    assert not delete_role(kept, policy=policy)
+
+
+@pytest.mark.parametrize("policy", ["Delete", "Disable", "Retain"])
+def test_role_that_is_gone_needs_nothing(policy: RolePolicy) -> None:
+    assert not delete_role(RoleState("app", exists=False), policy=policy)
+
+
+# Databases
+
+OURS = DatabaseState(
+    "orders",
+    owner=LOGIN,
+    allow_connections=True,
+    connection_limit=-1,
+    mark=Mark(DATABASE),
+)
+UNFINISHED = replace(
+    OURS, allow_connections=False, connection_limit=sentinel(DATABASE), mark=None
+)
+
+
+def test_deleted_database_is_closed_first() -> None:
+    assert delete_database(OURS, "Delete") == (
+        AlterDatabase("orders", allow_connections=False),
+        DropDatabase("orders"),
+    )
+
+
+@pytest.mark.parametrize(
+    "observed",
+    [
+        replace(OURS, allow_connections=False),
+        UNFINISHED,
+        # A DROP DATABASE that was cut off: nothing but dropping works.
+        replace(OURS, connection_limit=-2),
+    ],
+)
+def test_database_that_is_closed_or_half_dropped_is_dropped(
+    observed: DatabaseState,
+) -> None:
+    assert delete_database(observed, "Delete") == (DropDatabase("orders"),)
+
+
+def test_database_is_dropped_outside_a_transaction_after_it_was_closed() -> None:
+    plan = deletion_database(OURS, policy="Delete", mark=Mark(DATABASE))
+    closing, dropping = plan.batches()
+    assert closing.transactional
+    assert not dropping.transactional
+
+
+@pytest.mark.parametrize("observed", [OURS, UNFINISHED])
+def test_retained_database_is_only_marked(observed: DatabaseState) -> None:
+    mark = Mark(DATABASE, state="released")
+    assert delete_database(observed, "Retain") == (MarkDatabase("orders", mark),)
+    assert delete_database(replace(observed, mark=mark), "Retain") == ()
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+def test_database_that_is_gone_needs_nothing(policy: DatabasePolicy) -> None:
+    assert delete_database(DatabaseState("orders", exists=False), policy) == ()

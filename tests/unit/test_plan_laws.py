@@ -1,0 +1,493 @@
+"""Laws that every plan obeys, on a model of the server.
+
+Each states something about all specs and all servers of a small world: two databases
+with two schemas and three tables, of which any may be missing.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import TypeVar
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec, Permission
+from pg_operator.plan.deletion import deletion_database, deletion_role
+from pg_operator.plan.desired import (
+    declared_scope,
+    desired_database,
+    desired_grants,
+    desired_mark,
+    desired_role,
+)
+from pg_operator.plan.diff import diff
+from pg_operator.plan.operations import (
+    AlterRole,
+    CreateDatabase,
+    GrantPrivileges,
+    MarkDatabase,
+    MarkRole,
+    Plan,
+    RevokePrivileges,
+)
+from pg_operator.plan.policies import sentinel
+from pg_operator.plan.scope import covered, hold
+from pg_operator.plan.state import (
+    Catalog,
+    DatabaseState,
+    Dependencies,
+    Grant,
+    Grants,
+    Mark,
+    Password,
+    RoleState,
+    Securable,
+    Server,
+)
+from tests.unit.plan_examples import (
+    DATABASE,
+    LOGIN,
+    ROLE,
+    database_spec,
+    on_database,
+    on_schema,
+    on_table,
+    permission,
+    role_spec,
+    server,
+)
+from tests.unit.plan_simulation import simulate_database, simulate_role, written
+
+Item = TypeVar("Item")
+
+NAMES = ("orders", "stock")
+SCHEMAS = ("app", "log")
+TABLES = ("a", "b", "c")
+TABLE_WORDS = ("SELECT", "DELETE", "MAINTAIN")
+
+# The suite's time is spent here: enough to find a broken rule in seconds.
+laws = settings(max_examples=30, deadline=None, derandomize=True, database=None)
+
+servers = st.builds(
+    server, version=st.sampled_from((140023, 160011, 180004)), superuser=st.booleans()
+)
+
+
+def subsets(*items: Item) -> st.SearchStrategy[list[Item]]:
+    """Draw any of the items, by one number: far faster than one draw an item."""
+
+    def chosen(mask: int) -> list[Item]:
+        return [item for bit, item in enumerate(items) if mask >> bit & 1]
+
+    return st.integers(0, 2 ** len(items) - 1).map(chosen)
+
+
+def grants_of_world(*extra_words: str, tables: tuple[str, ...] = TABLES) -> list[Grant]:
+    """Return every privilege on every object, which may be a wildcard."""
+    return sorted(
+        grant
+        for name in NAMES
+        for grants in (
+            on_database(name, "CONNECT", "CREATE", *extra_words),
+            *(
+                on_schema(schema, "USAGE", "CREATE", *extra_words, database=name)
+                for schema in SCHEMAS
+            ),
+            *(
+                on_table(
+                    table, *TABLE_WORDS, *extra_words, schema=schema, database=name
+                )
+                for schema in SCHEMAS
+                for table in tables
+            ),
+        )
+        for grant in grants
+    )
+
+
+held_grants = subsets(*grants_of_world()).map(frozenset)
+scopes = subsets(*grants_of_world(tables=(*TABLES, "*"))).map(frozenset)
+
+
+def spell(grants: list[Grant]) -> tuple[Permission, ...]:
+    """Write grants as `permissions`."""
+    words: defaultdict[Securable, list[str]] = defaultdict(list)
+    for grant in grants:
+        words[grant.on].append(grant.privilege)
+    return tuple(
+        permission(
+            name,
+            privileges=words[Securable("database", name)],
+            schemas=[
+                {
+                    "name": schema,
+                    "privileges": words[Securable("schema", name, schema)],
+                    "tables": [
+                        {"name": on.table, "privileges": words[on]}
+                        for on in tuple(words)
+                        if (on.kind, on.database, on.schema) == ("table", name, schema)
+                    ],
+                }
+                for schema in SCHEMAS
+            ],
+        )
+        for name in NAMES
+    )
+
+
+permissions = subsets(*grants_of_world("ALL", tables=(*TABLES, "*"))).map(spell)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A DatabaseRole, a server, and what the two make of each other."""
+
+    server: Server
+    spec: DatabaseRoleSpec
+    permissions: tuple[Permission, ...]
+    held: str | None  # a database that cannot be worked on now
+    password: Password | None
+    catalogs: Mapping[str, Catalog]
+    observed: RoleState
+
+    def desired(self, observed: RoleState) -> RoleState:
+        """Return what the reconciler would want of the role as observed."""
+        version = self.server.version_number
+        ready = [each for each in self.permissions if each.database != self.held]
+        grants: Grants = frozenset().union(
+            *(
+                desired_grants(
+                    each, catalog=self.catalogs[each.database], server_version=version
+                )[0]
+                for each in ready
+            )
+        )
+        scope = declared_scope(ready, server_version=version)
+        if self.held is not None:
+            scope |= hold(recorded_scope(observed), database=self.held)
+        return desired_role(
+            self.spec,
+            claimant=ROLE,
+            observed=observed,
+            server=self.server,
+            password=self.password,
+            grants=grants,
+            scope=scope,
+        )
+
+    def plan(self, observed: RoleState) -> Plan:
+        """Return what one reconcile would write."""
+        return diff(self.desired(observed), observed)
+
+    def reconcile(self, observed: RoleState) -> RoleState:
+        """Return the role after one reconcile."""
+        return simulate_role(observed, self.plan(observed).operations)
+
+
+def recorded_scope(state: RoleState) -> Grants:
+    return state.mark.scope if isinstance(state.mark, Mark) else frozenset()
+
+
+def catalogs_with(existing: list[tuple[str, str, str]]) -> Mapping[str, Catalog]:
+    """Return catalogs with some (database, schema, table); "" is the schema itself."""
+    return {
+        name: Catalog(
+            name,
+            frozenset(schema for at, schema, _ in existing if at == name),
+            {
+                schema: frozenset(
+                    table
+                    for at, under, table in existing
+                    if (at, under) == (name, schema) and table
+                )
+                for schema in SCHEMAS
+            },
+        )
+        for name in NAMES
+    }
+
+
+catalogs = subsets(*product(NAMES, SCHEMAS, ("", *TABLES))).map(catalogs_with)
+
+
+@st.composite
+def observed_roles(draw: st.DrawFn) -> RoleState:
+    if draw(st.booleans()):
+        return RoleState("app", exists=False, mark=None)
+    mark = Mark(
+        ROLE,
+        state=draw(st.sampled_from(("managed", "released"))),
+        scope=draw(scopes),
+        password=draw(st.sampled_from((None, "old", "new"))),
+        foreign_comment=draw(st.sampled_from((None, "theirs"))),
+    )
+    return RoleState(
+        "app",
+        oid=1,
+        login=draw(st.booleans()),
+        superuser=False,
+        connection_limit=draw(st.integers(-1, 3)),
+        self_member=draw(st.booleans()),
+        grants=draw(held_grants),
+        mark=mark,
+    )
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    fields: dict[str, object] = {}
+    if draw(st.booleans()):
+        fields["password"] = {"name": "app-password"}
+    if draw(st.booleans()):
+        fields["login"] = draw(st.booleans())
+    if draw(st.booleans()):
+        fields["connectionLimit"] = draw(st.integers(-1, 3))
+    password = Password("new") if "password" in fields else None
+    return Case(
+        server=draw(servers),
+        spec=role_spec(**fields),
+        permissions=draw(permissions),
+        held=draw(st.sampled_from((None, *NAMES))),
+        password=password,
+        catalogs=draw(catalogs),
+        observed=draw(observed_roles()),
+    )
+
+
+@laws
+@given(cases())
+def test_role_needs_nothing_after_its_plan(case: Case) -> None:
+    after = case.reconcile(case.observed)
+    assert case.plan(after) == Plan()
+
+
+@laws
+@given(cases())
+def test_role_ends_the_same_after_a_crash_between_any_two_batches(case: Case) -> None:
+    batches = case.plan(case.observed).batches()
+    whole = case.reconcile(case.observed)
+    state = case.observed
+    for batch in batches:
+        state = simulate_role(state, batch.operations)
+        assert case.reconcile(state) == whole
+
+
+@laws
+@given(cases())
+def test_every_grant_we_hold_is_in_the_recorded_scope_at_any_moment(
+    case: Case,
+) -> None:
+    state, foreign = case.observed, case.observed.grants
+    for batch in case.plan(case.observed).batches():
+        state = simulate_role(state, batch.operations)
+        ours = state.grants - foreign
+        assert covered(ours, recorded_scope(state)) == ours
+
+
+@laws
+@given(cases())
+def test_only_what_the_recorded_scope_has_is_revoked(case: Case) -> None:
+    for operation in case.plan(case.observed).operations:
+        if isinstance(operation, RevokePrivileges):
+            words = written(operation)
+            assert covered(words, recorded_scope(case.observed)) == words
+            assert words <= case.observed.grants
+
+
+@laws
+@given(cases())
+def test_role_holds_what_is_desired_and_keeps_what_is_foreign(case: Case) -> None:
+    after = case.reconcile(case.observed)
+    desired = case.desired(case.observed)
+    held = case.observed.grants
+    foreign = held - covered(held, recorded_scope(case.observed))
+    kept = covered(held, desired.mark.scope)  # type: ignore[union-attr]
+    assert after.grants == desired.grants | foreign | kept
+
+
+@laws
+@given(cases())
+def test_held_database_is_left_alone(case: Case) -> None:
+    for operation in case.plan(case.observed).operations:
+        if isinstance(operation, GrantPrivileges | RevokePrivileges):
+            assert operation.database != case.held
+
+
+@laws
+@given(cases())
+def test_what_a_role_does_not_declare_stays(case: Case) -> None:
+    after, before = case.reconcile(case.observed), case.observed
+    if before.exists and case.spec.connection_limit is None:
+        assert after.connection_limit == before.connection_limit
+    if before.exists and case.spec.login is None and case.password is None:
+        assert after.login == before.login
+    if case.password is None:
+        assert not any(
+            isinstance(operation, AlterRole) and operation.password
+            for operation in case.plan(before).operations
+        )
+
+
+@laws
+@given(cases())
+def test_plan_does_not_depend_on_the_order_of_sets(case: Case) -> None:
+    backwards = replace(
+        case,
+        permissions=case.permissions[::-1],
+        observed=replace(
+            case.observed,
+            grants=frozenset(sorted(case.observed.grants, reverse=True)),
+        ),
+    )
+    assert backwards.plan(backwards.observed) == case.plan(case.observed)
+
+
+@laws
+@given(observed_roles(), st.sampled_from(("Retain", "Disable")), held_grants)
+def test_retained_and_disabled_roles_keep_what_they_have(
+    observed: RoleState, policy: str, granted: Grants
+) -> None:
+    plan = deletion_role(
+        replace(observed, grants=granted),
+        policy="Retain" if policy == "Retain" else "Disable",
+        dependencies=Dependencies(
+            frozenset(NAMES), frozenset(NAMES), frozenset({"zoo"})
+        ),
+        database_owners={},
+        login=LOGIN,
+    )
+    kept = (MarkRole,) if policy == "Retain" else (MarkRole, AlterRole)
+    assert all(isinstance(operation, kept) for operation in plan.operations)
+
+
+# Databases
+
+
+@st.composite
+def database_specs(draw: st.DrawFn) -> DatabaseSpec:
+    fields: dict[str, object] = {
+        "schemas": [{"name": name} for name in draw(subsets("public", *SCHEMAS))]
+    }
+    optional: dict[str, st.SearchStrategy[object]] = {
+        "timezone": st.sampled_from(("UTC", "Europe/Berlin")),
+        "connectionLimit": st.integers(-1, 3),
+        "encoding": st.sampled_from(("UTF8", "LATIN1")),
+        "publicPrivileges": st.sampled_from(("Revoke", "Keep")),
+    }
+    for name, strategy in optional.items():
+        if draw(st.booleans()):
+            fields[name] = draw(strategy)
+    return database_spec(**fields)
+
+
+@st.composite
+def observed_databases(draw: st.DrawFn) -> DatabaseState:
+    if draw(st.booleans()):
+        return DatabaseState("orders", exists=False, mark=None)
+    managed = draw(st.booleans())
+    mark = Mark(DATABASE, state="managed" if managed else "released")
+    unfinished = draw(st.booleans())
+    public = {"CONNECT", "TEMPORARY"}
+    inside = frozenset({"public"} if unfinished else draw(subsets("public", *SCHEMAS)))
+    return DatabaseState(
+        "orders",
+        oid=1,
+        owner=LOGIN,
+        encoding="UTF8",
+        allow_connections=not unfinished and draw(st.booleans()),
+        connection_limit=sentinel(DATABASE) if unfinished else draw(st.integers(-1, 3)),
+        public_privileges=frozenset(public if unfinished else draw(subsets(*public))),
+        settings=draw(st.sampled_from(({}, {"timezone": "UTC", "work_mem": "8MB"}))),
+        schemas=inside,
+        public_schema_open=unfinished or draw(st.booleans()),
+        mark=None if unfinished else mark,
+        comment=draw(st.sampled_from((None, "theirs"))) if unfinished else None,
+    )
+
+
+def plan_database(spec: DatabaseSpec, observed: DatabaseState, on: Server) -> Plan:
+    desired = desired_database(spec, claimant=DATABASE, observed=observed, server=on)
+    return diff(desired, observed)
+
+
+def reconcile_database(
+    spec: DatabaseSpec, observed: DatabaseState, on: Server
+) -> DatabaseState:
+    plan = plan_database(spec, observed, on)
+    return simulate_database(observed, plan.operations, server=on)
+
+
+@laws
+@given(database_specs(), observed_databases(), servers)
+def test_database_needs_nothing_after_its_plan(
+    spec: DatabaseSpec, observed: DatabaseState, on: Server
+) -> None:
+    after = reconcile_database(spec, observed, on)
+    assert plan_database(spec, after, on) == Plan()
+
+
+@laws
+@given(database_specs(), observed_databases(), servers)
+def test_database_ends_the_same_after_a_crash_between_any_two_batches(
+    spec: DatabaseSpec, observed: DatabaseState, on: Server
+) -> None:
+    whole = reconcile_database(spec, observed, on)
+    state = observed
+    for batch in plan_database(spec, observed, on).batches():
+        state = simulate_database(state, batch.operations, server=on)
+        assert reconcile_database(spec, state, on) == whole
+
+
+@laws
+@given(database_specs(), observed_databases(), servers)
+def test_database_is_never_open_without_its_mark(
+    spec: DatabaseSpec, observed: DatabaseState, on: Server
+) -> None:
+    state = observed
+    for batch in plan_database(spec, observed, on).batches():
+        state = simulate_database(state, batch.operations, server=on)
+        assert not state.allow_connections or isinstance(state.mark, Mark)
+
+
+@laws
+@given(database_specs(), observed_databases(), servers)
+def test_what_a_database_does_not_declare_stays(
+    spec: DatabaseSpec, observed: DatabaseState, on: Server
+) -> None:
+    after = reconcile_database(spec, observed, on)
+    declared = {"timezone"} if spec.timezone else set()
+    for parameter in observed.settings.keys() - declared:
+        assert after.settings[parameter] == observed.settings[parameter]
+    assert after.schemas >= observed.schemas
+    finished = observed.exists and observed.mark is not None
+    if finished:
+        assert after.allow_connections == observed.allow_connections
+        assert after.encoding == observed.encoding
+    if finished and spec.connection_limit is None:
+        assert after.connection_limit == observed.connection_limit
+    if finished and spec.public_privileges == "Keep":
+        assert after.public_privileges == observed.public_privileges
+
+
+@laws
+@given(database_specs(), observed_databases(), servers)
+def test_existing_database_is_never_created_again(
+    spec: DatabaseSpec, observed: DatabaseState, on: Server
+) -> None:
+    creations = [
+        operation
+        for operation in plan_database(spec, observed, on).operations
+        if isinstance(operation, CreateDatabase)
+    ]
+    assert len(creations) == (0 if observed.exists else 1)
+
+
+@laws
+@given(observed_databases())
+def test_retained_database_is_never_closed_or_dropped(observed: DatabaseState) -> None:
+    plan = deletion_database(
+        observed, policy="Retain", mark=desired_mark(DATABASE, observed)
+    )
+    assert all(isinstance(operation, MarkDatabase) for operation in plan.operations)
