@@ -1,0 +1,328 @@
+"""Carries out a plan: batch by batch, locked, repeated when raced, looked at again."""
+
+import asyncio
+import contextlib
+import dataclasses
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+import psycopg
+
+from pg_operator.api.secret import SecretText
+from pg_operator.plan.operations import (
+    Batch,
+    CreateDatabase,
+    CreateSchema,
+    DropDatabase,
+    GrantPrivileges,
+    MarkRole,
+    Operation,
+    Plan,
+    RevokePrivileges,
+    RevokePublicOnSchema,
+    Separable,
+    SetDatabaseParameter,
+)
+from pg_operator.plan.state import Grant, Grants, Password, Pending, Securable, Server
+from pg_operator.postgres.connect import (
+    Connection,
+    ServerConnections,
+    writing_session,
+)
+from pg_operator.postgres.errors import (
+    MissingPrivilege,
+    ObjectInUse,
+    PostgresError,
+    Rejected,
+    Transient,
+    translate,
+)
+from pg_operator.postgres.marks import Keyring
+from pg_operator.postgres.observe import observe_database_grants, observe_grants
+from pg_operator.postgres.render import render
+from pg_operator.postgres.secrets import scram_verifier
+
+NOT_EFFECTIVE: Final = "NotEffective"
+ATTEMPTS: Final = 5
+FIRST_DELAY: Final = 0.05  # seconds, doubled each time
+# GRANT and REVOKE that succeed and do nothing only warn.
+_NOTHING_DONE: Final = frozenset({"01006", "01007"})
+
+_GrantOrRevoke = GrantPrivileges | RevokePrivileges
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What came of a plan: what is still pending, and how many statements wrote."""
+
+    pending: tuple[Pending, ...] = ()
+    statements: int = 0
+    revokes_undone: bool = False
+
+    def __add__(self, other: "Applied") -> "Applied":
+        return Applied(
+            self.pending + other.pending,
+            self.statements + other.statements,
+            self.revokes_undone or other.revokes_undone,
+        )
+
+
+async def apply(
+    plan: Plan, *, server: Server, connections: ServerConnections, keyring: Keyring
+) -> Applied:
+    """Carry out a plan; what may fail alone is left pending, the rest is committed.
+
+    Every batch is one transaction, so a failure leaves whole batches, and the next
+    reconcile goes on from there. A `Pending.path` names the object on the server.
+
+    Raises:
+        AlreadyExistsNow: what was to be created is there: observe again.
+        Transient: locks and races, after `ATTEMPTS` attempts.
+        PostgresError: an operation that everything else needs was refused.
+    """
+    target = _Target(server, connections, keyring)
+    applied = Applied()
+    for batch in plan.batches():
+        applied += await _apply_batch(
+            batch, target, revokes_undone=applied.revokes_undone
+        )
+    return applied
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where a plan is carried out."""
+
+    server: Server
+    connections: ServerConnections
+    keyring: Keyring
+
+    async def execute(self, connection: Connection, operation: Operation) -> None:
+        """Run the one statement of an operation."""
+
+        def verifier(password: Password, role: str) -> str:
+            text = password.text or SecretText("")
+            return scram_verifier(text, role=role, pgconn=connection.pgconn)
+
+        statement = render(
+            operation, server=self.server, keyring=self.keyring, verifier=verifier
+        )
+        try:
+            await connection.execute(statement)
+        except psycopg.Error as error:
+            raise translate(error, names=_names(operation)) from None
+
+
+async def _apply_batch(
+    batch: Batch, target: _Target, *, revokes_undone: bool
+) -> Applied:
+    if not batch.transactional:
+        return await _outside_transaction(batch, target)
+
+    def attempt(part: Batch, *, undone: bool) -> Callable[[], Awaitable[Applied]]:
+        return lambda: _in_transaction(part, target, revokes_undone=undone)
+
+    try:
+        return await attempt(batch, undone=revokes_undone)()
+    except Transient:
+        # Taking rights away must not wait for what giving others waits for.
+        applied = Applied(revokes_undone=revokes_undone)
+        for part in _revokes_first(batch):
+            applied += await _retried(attempt(part, undone=applied.revokes_undone))
+        return applied
+
+
+def _revokes_first(batch: Batch) -> Iterator[Batch]:
+    revokes = tuple(o for o in batch.operations if isinstance(o, RevokePrivileges))
+    others = tuple(o for o in batch.operations if not isinstance(o, RevokePrivileges))
+    for part in (revokes, others):
+        if part:
+            yield replace(batch, operations=part)
+
+
+async def _retried(attempt: Callable[[], Awaitable[Result]]) -> Result:
+    """Try again after a growing, random pause."""
+    for number in range(ATTEMPTS - 2):
+        await asyncio.sleep(
+            FIRST_DELAY * 2**number * random.SystemRandom().uniform(0.5, 1.5)
+        )
+        with contextlib.suppress(Transient):
+            return await attempt()
+    return await attempt()
+
+
+async def _outside_transaction(batch: Batch, target: _Target) -> Applied:
+    """Run what PostgreSQL allows in no transaction; each is all or nothing itself."""
+    for operation in batch.operations:
+        async with _prepared(operation, target.connections) as connection:
+            await target.execute(connection, operation)
+    return Applied(statements=len(batch.operations))
+
+
+@contextlib.asynccontextmanager
+async def _prepared(
+    operation: Operation, connections: ServerConnections
+) -> AsyncIterator[Connection]:
+    """Lend a connection on which databases may take as long as they need."""
+    async with contextlib.AsyncExitStack() as stack:
+        if isinstance(operation, CreateDatabase):
+            # More at once are no faster and stall the server's other writers.
+            await stack.enter_async_context(connections.creations)
+        if isinstance(operation, DropDatabase):
+            await connections.discard(operation.name)
+        connection = await stack.enter_async_context(connections.session())
+        unlimited = isinstance(operation, CreateDatabase | DropDatabase)
+        if unlimited:
+            await connection.execute("SET statement_timeout TO 0")
+        try:
+            yield connection
+        finally:
+            if unlimited and not connection.closed:
+                await connection.execute("RESET statement_timeout")
+
+
+async def _in_transaction(
+    batch: Batch, target: _Target, *, revokes_undone: bool
+) -> Applied:
+    applied = Applied(revokes_undone=revokes_undone)
+    unchecked: list[_GrantOrRevoke] = []
+    async with (
+        target.connections.session(batch.database) as connection,
+        writing_session(connection, locks=batch.locks),
+    ):
+        for operation in batch.operations:
+            if isinstance(operation, Separable):
+                applied += await _separately(connection, operation, target, unchecked)
+                continue
+            if isinstance(operation, MarkRole):
+                applied += await _look_again(connection, unchecked)
+                undone = applied.revokes_undone
+                await target.execute(connection, _final(operation, undone=undone))
+            else:
+                await target.execute(connection, operation)
+            applied += Applied(statements=1)
+        applied += await _look_again(connection, unchecked)
+    return applied
+
+
+def _final(operation: MarkRole, *, undone: bool) -> MarkRole:
+    """Keep on record what could not be revoked, so that it is tried again."""
+    if undone and operation.fallback is not None:
+        return replace(operation, mark=operation.fallback, fallback=None)
+    return operation
+
+
+async def _separately(
+    connection: Connection,
+    operation: Separable,
+    target: _Target,
+    unchecked: list[_GrantOrRevoke],
+) -> Applied:
+    """Run an operation in a savepoint; one over many objects again one by one."""
+    connection.take_warnings()
+    try:
+        async with connection.transaction():
+            await target.execute(connection, operation)
+    except (MissingPrivilege, ObjectInUse, Rejected) as error:
+        applied = Applied()
+        if isinstance(operation, _GrantOrRevoke) and len(operation.objects) > 1:
+            for name in operation.objects:
+                single = replace(operation, objects=(name,))
+                applied += await _separately(connection, single, target, unchecked)
+            return applied
+        return _left_undone(operation, error)
+    if isinstance(operation, _GrantOrRevoke):
+        unchecked.append(operation)
+    elif _NOTHING_DONE.intersection(connection.take_warnings()):
+        message = "PostgreSQL took the statement and did nothing: only the owner may"
+        return Applied((Pending(_path(operation), NOT_EFFECTIVE, message),), 1)
+    return Applied(statements=1)
+
+
+def _left_undone(operation: Separable, error: PostgresError) -> Applied:
+    return Applied(
+        pending=(Pending(_path(operation), error.reason, str(error)),),
+        revokes_undone=isinstance(operation, RevokePrivileges),
+    )
+
+
+async def _look_again(
+    connection: Connection, unchecked: list[_GrantOrRevoke]
+) -> Applied:
+    """Compare what was granted and revoked with what is, still in the transaction.
+
+    A GRANT of what one may not pass on, and a REVOKE of what another role granted,
+    succeed and change nothing; some of them without even a warning.
+    """
+    held: dict[tuple[str, bool], Grants] = {}
+    pending: list[Pending] = []
+    undone = False
+    for operation in unchecked:
+        key = operation.role, operation.kind == "database"
+        if key not in held:
+            observe = observe_database_grants if key[1] else observe_grants
+            held[key] = await observe(connection, operation.role)
+        is_grant = isinstance(operation, GrantPrivileges)
+        for on, words in _meant(operation):
+            wrong = [
+                word for word in words if (Grant(on, word) in held[key]) != is_grant
+            ]
+            if wrong:
+                pending.append(_without_effect(on, wrong, is_grant=is_grant))
+                undone = undone or not is_grant
+    unchecked.clear()
+    return Applied(tuple(pending), revokes_undone=undone)
+
+
+def _without_effect(on: Securable, words: Sequence[str], *, is_grant: bool) -> Pending:
+    what = ", ".join(words)
+    message = (
+        f"{what} on {on} could not be granted: the operator's login may not pass it on;"
+        " make the login a member of the owner of the object"
+        if is_grant
+        else f"{what} on {on} could not be revoked: another role granted it;"
+        " revoke it as that role"
+    )
+    return Pending(str(on), NOT_EFFECTIVE, message)
+
+
+def _meant(
+    operation: _GrantOrRevoke,
+) -> Iterator[tuple[Securable, tuple[str, ...]]]:
+    for name in operation.objects:
+        yield _securable(operation, name), operation.privileges
+
+
+def _securable(operation: _GrantOrRevoke, name: str) -> Securable:
+    match operation.kind:
+        case "database":
+            return Securable("database", name)
+        case "schema":
+            return Securable("schema", operation.database, name)
+        case "table":
+            return Securable("table", operation.database, operation.schema, name)
+
+
+def _path(operation: Separable) -> str:
+    """Name the object on the server that an operation is about."""
+    match operation:
+        case GrantPrivileges() | RevokePrivileges():
+            return str(_securable(operation, operation.objects[0]))
+        case CreateSchema(database, name) | RevokePublicOnSchema(database, name):
+            return f"{database}.{name}"
+        case SetDatabaseParameter(name, parameter):
+            return f"{name}: {parameter}"
+
+
+def _names(operation: Operation) -> frozenset[str]:
+    """Return the texts that an operation itself consists of."""
+    values = [getattr(operation, field.name) for field in dataclasses.fields(operation)]
+    return frozenset(
+        text
+        for value in values
+        for text in (value if isinstance(value, tuple) else (value,))
+        if isinstance(text, str)
+    )

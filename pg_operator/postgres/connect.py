@@ -1,0 +1,213 @@
+"""Connections to one server: few, reused, and proof against what tenants can set."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from dataclasses import dataclass
+from typing import Final
+
+import psycopg
+from psycopg import pq
+from psycopg.rows import AsyncRowFactory, TupleRow, tuple_row
+
+from pg_operator.postgres.dsn import Dsn
+from pg_operator.postgres.errors import (
+    DatabaseRefused,
+    PostgresError,
+    ServerUnreachable,
+    translate,
+    translate_connect,
+)
+
+SEARCH_PATH: Final = "pg_catalog, pg_temp"
+# Any number will do, as long as every version of the operator uses the same.
+LOCK_CLASS: Final = 0x70676F70
+CONCURRENT_CREATIONS: Final = 2
+
+
+class Connection(psycopg.AsyncConnection[TupleRow]):
+    """A connection that keeps the SQLSTATEs of the warnings it was sent."""
+
+    def __init__(
+        self,
+        pgconn: pq.abc.PGconn,
+        row_factory: AsyncRowFactory[TupleRow] = tuple_row,
+    ) -> None:
+        super().__init__(pgconn, row_factory)
+        self._warnings: list[str] = []
+        self.add_notice_handler(self._keep_warning)
+
+    def take_warnings(self) -> tuple[str, ...]:
+        """Return the warnings since the last call, and forget them."""
+        warnings = tuple(self._warnings)
+        self._warnings.clear()
+        return warnings
+
+    def _keep_warning(self, notice: psycopg.errors.Diagnostic) -> None:
+        # The other severities are not of class 01.
+        if notice.sqlstate is not None and notice.sqlstate.startswith("01"):
+            self._warnings.append(notice.sqlstate)
+
+
+@dataclass(frozen=True, slots=True)
+class _Idle:
+    """A connection nobody uses, and since when (the event loop's time)."""
+
+    database: str
+    connection: Connection
+    since: float
+
+
+class ServerConnections:
+    """The connections to one server: never more than `max_connections` at once.
+
+    They are shared by all databases: an idle one of another database makes room. Those
+    who wait are served in the order they came. A task must leave one session before it
+    asks for the next, or it may wait for itself.
+    """
+
+    def __init__(self, dsn: Dsn, *, max_connections: int = 4) -> None:
+        self.creations = asyncio.Semaphore(CONCURRENT_CREATIONS)
+        self._dsn = dsn
+        self._max_connections = max_connections
+        self._slots = asyncio.Semaphore(max_connections)
+        self._busy = 0
+        self._idle: list[_Idle] = []  # the least recently used first
+        self._closed = False
+
+    @contextlib.asynccontextmanager
+    async def session(self, database: str | None = None) -> AsyncIterator[Connection]:
+        """Lend a connection in autocommit to a database (the DSN's unless named).
+
+        Raises:
+            PostgresError: for anything that psycopg raises, in here or in the body.
+        """
+        name = self._dsn.dbname if database is None else database
+        async with self._slots:
+            self._busy += 1
+            try:
+                connection = await self._take(name)
+                try:
+                    yield connection
+                except psycopg.Error as error:
+                    raise translate(error) from None
+                finally:
+                    await self._put_back(name, connection)
+            finally:
+                self._busy -= 1
+
+    async def discard(self, database: str) -> None:
+        """Close the idle connections to one database, before it is dropped."""
+        await self._close_if(lambda idle: idle.database == database)
+
+    async def close_idle(self, *, older_than: float) -> None:
+        """Close what nobody has used for `older_than` seconds."""
+        now = asyncio.get_running_loop().time()
+        await self._close_if(lambda idle: now - idle.since >= older_than)
+
+    async def close(self) -> None:
+        """Close everything; what is in use is closed when it comes back."""
+        self._closed = True
+        await self._close_if(lambda _: True)
+
+    async def _close_if(self, condition: Callable[[_Idle], bool]) -> None:
+        closing = [idle for idle in self._idle if condition(idle)]
+        self._idle = [idle for idle in self._idle if not condition(idle)]
+        for idle in closing:
+            await idle.connection.close()
+
+    async def _take(self, database: str) -> Connection:
+        if self._closed:
+            raise ServerUnreachable("the connections to this server are closed")
+        for idle in reversed(self._idle):
+            if idle.database == database:
+                self._idle.remove(idle)
+                if await _is_alive(idle.connection):
+                    return idle.connection
+        while len(self._idle) + self._busy > self._max_connections:
+            await self._idle.pop(0).connection.close()
+        return await open_connection(self._dsn, database)
+
+    async def _put_back(self, database: str, connection: Connection) -> None:
+        status = connection.info.transaction_status
+        if self._closed or status != pq.TransactionStatus.IDLE:
+            await connection.close()
+            return
+        connection.take_warnings()
+        now = asyncio.get_running_loop().time()
+        self._idle.append(_Idle(database, connection, now))
+
+
+async def open_connection(dsn: Dsn, database: str) -> Connection:
+    """Connect to one database and make sure of who and where we are.
+
+    Raises:
+        PostgresError: no connection, or the session is not as we asked for it.
+    """
+    failure: PostgresError
+    try:
+        # psycopg resolves host names without a limit of time of its own.
+        async with asyncio.timeout((dsn.connect_timeout + 1) * (len(dsn.hosts) + 1)):
+            connection = await Connection.connect(
+                dsn.conninfo(database), autocommit=True, prepare_threshold=None
+            )
+    except psycopg.Error as error:
+        failure = translate_connect(error)
+    except (TimeoutError, OSError, UnicodeError):
+        failure = ServerUnreachable("the server does not answer")
+    else:
+        try:
+            await _verify(connection)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+    # Outside of the handlers: their texts name hosts and must not be chained.
+    raise failure
+
+
+async def _verify(connection: Connection) -> None:
+    """Check that no setting of the database made us someone else."""
+    try:
+        # A plain SET is no function call, so nothing can stand in for it.
+        await connection.execute(f"SET search_path TO {SEARCH_PATH}")
+        cursor = await connection.execute(
+            "SELECT current_user = session_user,"
+            " pg_catalog.current_setting('search_path')"
+        )
+        row = await cursor.fetchone()
+    except psycopg.Error as error:
+        raise translate(error) from None
+    if row != (True, SEARCH_PATH):
+        raise DatabaseRefused("the database changes the sessions of those who enter it")
+
+
+async def _is_alive(connection: Connection) -> bool:
+    """Tell whether the server still knows an idle connection."""
+    try:
+        await connection.execute("SELECT")
+    except psycopg.Error:
+        await connection.close()
+        return False
+    return True
+
+
+@contextlib.asynccontextmanager
+async def writing_session(
+    connection: Connection, *, locks: Collection[str]
+) -> AsyncGenerator[Connection]:
+    """Open the one kind of transaction that writes, with its advisory locks taken.
+
+    The locks are those of the connection's database and go with the transaction. They
+    spare concurrent writers of the same catalog rows PostgreSQL's "tuple concurrently
+    updated"; taken in one order, they cannot deadlock.
+    """
+    async with connection.transaction():
+        if locks:
+            await connection.execute(
+                "SELECT pg_catalog.pg_advisory_xact_lock(%s, key) FROM ("
+                " SELECT DISTINCT pg_catalog.hashtext(name) AS key"
+                " FROM pg_catalog.unnest(%s::text[]) AS name ORDER BY key) AS keys",
+                (LOCK_CLASS, sorted(locks)),
+            )
+        yield connection

@@ -1,0 +1,374 @@
+"""Reads a server: catalogs in, states out, nothing written.
+
+Every name is qualified with pg_catalog: a database owner may shadow anything else. A
+role's privileges are found from pg_shdepend, which lists for each role the objects
+whose ACL names it, instead of by opening every ACL of the database.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final, LiteralString
+
+from pg_operator.plan.state import (
+    UNSET,
+    Catalog,
+    DatabaseState,
+    Dependencies,
+    Grant,
+    Grants,
+    Mark,
+    Password,
+    RoleState,
+    Securable,
+    Server,
+)
+from pg_operator.postgres.connect import Connection
+from pg_operator.postgres.marks import Keyring
+
+_SERVER: Final = """
+SELECT pg_catalog.current_setting('server_version_num')::int,
+       pg_catalog.current_setting('server_version'),
+       (SELECT system_identifier::text FROM pg_catalog.pg_control_system()),
+       pg_catalog.pg_postmaster_start_time()::text,
+       pg_catalog.pg_is_in_recovery(),
+       rolname::text, rolsuper, rolcreatedb, rolcreaterole,
+       pg_catalog.pg_has_role(current_user, 'pg_signal_backend', 'USAGE')
+FROM pg_catalog.pg_roles WHERE rolname = current_user
+"""
+
+_DATABASE: Final = """
+SELECT d.oid::bigint, r.rolname::text,
+       pg_catalog.pg_encoding_to_char(d.encoding)::text,
+       d.datallowconn, d.datconnlimit,
+       ARRAY(SELECT a.privilege_type
+             FROM pg_catalog.aclexplode(
+                 coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) AS a
+             WHERE a.grantee = 0),
+       (SELECT s.setconfig FROM pg_catalog.pg_db_role_setting AS s
+        WHERE s.setdatabase = d.oid AND s.setrole = 0),
+       pg_catalog.shobj_description(d.oid, 'pg_database')
+FROM pg_catalog.pg_database AS d
+LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = d.datdba
+WHERE d.datname = %(name)s
+"""
+
+_ROLE: Final = """
+SELECT r.oid::bigint, r.rolcanlogin, r.rolsuper, r.rolconnlimit,
+       pg_catalog.pg_has_role(current_user, r.oid, 'USAGE')
+           AND pg_catalog.pg_has_role(current_user, r.oid, %(set)s),
+       pg_catalog.shobj_description(r.oid, 'pg_authid')
+FROM pg_catalog.pg_roles AS r
+WHERE r.rolname = %(name)s
+"""
+
+# An owner's privileges stand in the ACL too (a missing ACL means all of them), but its
+# row in pg_shdepend says "owner" (o) and not "in the ACL" (a).
+_DATABASE_GRANTS: Final = """
+SELECT DISTINCT d.datname::text, a.privilege_type
+FROM pg_catalog.pg_shdepend AS s
+JOIN pg_catalog.pg_database AS d ON d.oid = s.objid
+CROSS JOIN LATERAL pg_catalog.aclexplode(
+    coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) AS a
+WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+  AND s.refobjid = %(oid)s AND s.deptype IN ('a', 'o')
+  AND s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass
+  AND a.grantee = %(oid)s
+"""
+
+_GRANTS: Final = """
+WITH role AS (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = %(role)s),
+named AS MATERIALIZED (
+    SELECT DISTINCT classid, objid
+    FROM pg_catalog.pg_shdepend
+    WHERE refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+      AND refobjid = (SELECT oid FROM role) AND objsubid = 0
+      AND deptype IN ('a', 'o')
+      AND dbid = (SELECT oid FROM pg_catalog.pg_database
+                  WHERE datname = pg_catalog.current_database()))
+SELECT DISTINCT 'schema', n.nspname::text, '', a.privilege_type
+FROM named
+JOIN pg_catalog.pg_namespace AS n ON n.oid = objid
+CROSS JOIN LATERAL pg_catalog.aclexplode(
+    coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) AS a
+WHERE classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
+  AND a.grantee = (SELECT oid FROM role)
+UNION ALL
+SELECT DISTINCT 'table', n.nspname::text, c.relname::text, a.privilege_type
+FROM named
+JOIN pg_catalog.pg_class AS c ON c.oid = objid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL pg_catalog.aclexplode(
+    coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))) AS a
+WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+  AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+  AND a.grantee = (SELECT oid FROM role)
+"""
+
+_OWNED: Final = """
+SELECT CASE WHEN c.oid IS NULL THEN 'schema' ELSE 'table' END,
+       n.nspname::text, coalesce(c.relname::text, '')
+FROM pg_catalog.pg_shdepend AS s
+LEFT JOIN pg_catalog.pg_class AS c ON c.oid = s.objid
+    AND s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+    AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    OR (n.oid = s.objid
+        AND s.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass)
+WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+  AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = %(role)s)
+  AND s.deptype = 'o'
+  AND s.dbid = (SELECT oid FROM pg_catalog.pg_database
+                WHERE datname = pg_catalog.current_database())
+"""
+
+_SCHEMAS: Final = """
+SELECT nspname::text FROM pg_catalog.pg_namespace
+WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+"""
+
+_PUBLIC_SCHEMA_OPEN: Final = """
+SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace AS n
+               CROSS JOIN LATERAL pg_catalog.aclexplode(n.nspacl) AS a
+               WHERE n.nspname = 'public' AND a.grantee = 0
+                 AND a.privilege_type = 'CREATE')
+"""
+
+_TABLES: Final = """
+SELECT n.nspname::text, c.relname::text
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = ANY (%(schemas)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d
+                  WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                    AND d.objid = c.oid AND d.deptype = 'e')
+"""
+
+# Shared objects other than databases (tablespaces, memberships) count as the connected
+# database's, because DROP OWNED deals with them in any.
+_DEPENDENCIES: Final = """
+SELECT DISTINCT coalesce(d.datname, pg_catalog.current_database())::text,
+       s.deptype = 'o',
+       s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass
+FROM pg_catalog.pg_shdepend AS s
+LEFT JOIN pg_catalog.pg_database AS d ON d.oid =
+    CASE WHEN s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass
+         THEN s.objid ELSE s.dbid END
+WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+  AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = %(role)s)
+"""
+
+_BLOCKERS: Final = """
+SELECT (SELECT datistemplate FROM pg_catalog.pg_database WHERE datname = %(name)s),
+       (SELECT count(*) FROM pg_catalog.pg_prepared_xacts WHERE database = %(name)s),
+       (SELECT count(subname) FROM pg_catalog.pg_subscription
+        WHERE subdbid = (SELECT oid FROM pg_catalog.pg_database
+                         WHERE datname = %(name)s)),
+       (SELECT count(*) FROM pg_catalog.pg_replication_slots
+        WHERE database = %(name)s)
+"""
+
+_OWNERS: Final = """
+SELECT d.datname::text, r.rolname::text
+FROM pg_catalog.pg_database AS d JOIN pg_catalog.pg_roles AS r ON r.oid = d.datdba
+"""
+
+
+async def observe_server(connection: Connection) -> Server:
+    """Read what kind of server this is and what our login may do on it."""
+    (row,) = await _rows(connection, _SERVER)
+    (
+        version_number,
+        version,
+        system_identifier,
+        started_at,
+        in_recovery,
+        login,
+        superuser,
+        create_database,
+        create_role,
+        signal_backend,
+    ) = row
+    return Server(
+        version_number=version_number,
+        version=version,
+        system_identifier=system_identifier,
+        started_at=started_at,
+        in_recovery=in_recovery,
+        login=login,
+        superuser=superuser,
+        create_database=superuser or create_database,
+        create_role=superuser or create_role,
+        signal_backend=signal_backend,
+    )
+
+
+async def observe_database(
+    connection: Connection, name: str, *, keyring: Keyring
+) -> DatabaseState:
+    """Read a database's row and mark, from any database; schemas stay empty.
+
+    The names of settings are in lower case, as PostgreSQL compares them. A connection
+    limit of -2 says that a DROP DATABASE was interrupted.
+    """
+    rows = await _rows(connection, _DATABASE, name=name)
+    if not rows:
+        return DatabaseState(name, exists=False, mark=None)
+    oid, owner, encoding, allows, limit, public, settings, comment = rows[0]
+    mark = keyring.open_comment(comment, on=f"database:{name}")
+    return DatabaseState(
+        name,
+        oid=oid,
+        owner=owner if owner is not None else UNSET,
+        encoding=encoding,
+        allow_connections=allows,
+        connection_limit=limit,
+        public_privileges=frozenset(public),
+        settings=_settings(settings or ()),
+        mark=mark,
+        comment=comment if mark is None else None,
+    )
+
+
+async def observe_role(
+    connection: Connection, name: str, *, keyring: Keyring
+) -> RoleState:
+    """Read a role's row, mark and database privileges, from any database.
+
+    The password is the one that the mark records: PostgreSQL shows nobody but
+    superusers what is stored.
+    """
+    # 16 split membership into using a role's privileges and becoming the role.
+    becoming = "SET" if connection.info.server_version >= 160000 else "MEMBER"
+    rows = await _rows(connection, _ROLE, name=name, set=becoming)
+    if not rows:
+        return RoleState(name, exists=False, mark=None)
+    oid, login, superuser, limit, self_member, comment = rows[0]
+    mark = keyring.open_comment(comment, on=f"role:{name}")
+    password: Any = UNSET
+    if isinstance(mark, Mark):
+        password = Password(mark.password) if mark.password else None
+    return RoleState(
+        name,
+        oid=oid,
+        login=login,
+        superuser=superuser,
+        connection_limit=limit,
+        password=password,
+        self_member=self_member,
+        grants=await _database_grants(connection, oid),
+        mark=mark,
+        comment=comment if mark is None else None,
+    )
+
+
+async def _database_grants(connection: Connection, oid: int) -> Grants:
+    rows = await _rows(connection, _DATABASE_GRANTS, oid=oid)
+    return frozenset(
+        Grant(Securable("database", database), privilege)
+        for database, privilege in rows
+    )
+
+
+async def observe_grants(connection: Connection, role: str) -> Grants:
+    """Read what a role holds itself on schemas and tables of the connected database.
+
+    What it holds as their owner counts; what it inherits or PUBLIC holds does not.
+    """
+    database = connection.info.dbname
+    rows = await _rows(connection, _GRANTS, role=role)
+    return frozenset(
+        Grant(Securable(kind, database, schema, table), privilege)
+        for kind, schema, table, privilege in rows
+    )
+
+
+async def observe_database_grants(connection: Connection, role: str) -> Grants:
+    """Read what a role holds itself on databases, from any database."""
+    rows = await _rows(
+        connection,
+        "SELECT oid::bigint FROM pg_catalog.pg_roles WHERE rolname = %(role)s",
+        role=role,
+    )
+    return await _database_grants(connection, rows[0][0]) if rows else frozenset()
+
+
+async def observe_owned(connection: Connection, role: str) -> frozenset[Securable]:
+    """Read which schemas and tables of the connected database a role owns."""
+    database = connection.info.dbname
+    rows = await _rows(connection, _OWNED, role=role)
+    return frozenset(
+        Securable(kind, database, schema, table) for kind, schema, table in rows
+    )
+
+
+async def observe_catalog(
+    connection: Connection, *, schemas: Collection[str]
+) -> Catalog:
+    """Read the connected database's schemas, and the tables of some of them.
+
+    System schemas and the tables of extensions are left out: nothing of ours is
+    granted there.
+    """
+    present = frozenset(name for (name,) in await _rows(connection, _SCHEMAS))
+    tables: dict[str, set[str]] = {schema: set() for schema in schemas}
+    wanted = sorted(present & tables.keys())
+    if wanted:
+        for schema, table in await _rows(connection, _TABLES, schemas=wanted):
+            tables[schema].add(table)
+    ((public_schema_open,),) = await _rows(connection, _PUBLIC_SCHEMA_OPEN)
+    return Catalog(
+        database=connection.info.dbname,
+        schemas=present,
+        tables={schema: frozenset(names) for schema, names in tables.items()},
+        public_schema_open=public_schema_open,
+    )
+
+
+async def observe_dependencies(connection: Connection, role: str) -> Dependencies:
+    """Read in which databases a role owns or is granted anything, from any database."""
+    owner_in, granted_in, owned = set(), set(), set()
+    for database, is_owner, is_database in await _rows(
+        connection, _DEPENDENCIES, role=role
+    ):
+        if is_owner and is_database:
+            owned.add(database)
+        elif is_owner:
+            owner_in.add(database)
+        else:
+            granted_in.add(database)
+    return Dependencies(frozenset(owner_in), frozenset(granted_in), frozenset(owned))
+
+
+async def observe_drop_blockers(connection: Connection, name: str) -> tuple[str, ...]:
+    """Say what keeps a database from being dropped, or would be lost with it.
+
+    PostgreSQL drops inactive replication slots silently; their readers lose their
+    place, so they count too.
+    """
+    ((template, prepared, subscriptions, slots),) = await _rows(
+        connection, _BLOCKERS, name=name
+    )
+    found = (
+        (template, "it is marked as a template (IS_TEMPLATE)"),
+        (prepared, f"prepared transactions: {prepared}; commit or roll them back"),
+        (subscriptions, f"subscriptions: {subscriptions}; drop them"),
+        (slots, f"logical replication slots: {slots}; drop them"),
+    )
+    return tuple(sentence for is_there, sentence in found if is_there)
+
+
+async def observe_database_owners(connection: Connection) -> Mapping[str, str]:
+    """Read who owns each database of the server."""
+    return dict(await _rows(connection, _OWNERS))
+
+
+def _settings(pairs: Collection[str]) -> dict[str, str]:
+    """Split pg_db_role_setting's name=value pairs."""
+    split = (pair.partition("=") for pair in pairs)
+    return {name.lower(): value for name, _, value in split}
+
+
+async def _rows(
+    connection: Connection, query: LiteralString, **parameters: object
+) -> list[tuple[Any, ...]]:
+    cursor = await connection.execute(query, parameters)
+    return await cursor.fetchall()

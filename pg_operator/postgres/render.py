@@ -1,0 +1,279 @@
+"""Turns each operation into one SQL statement.
+
+Names become `sql.Identifier` and values `sql.Literal`, never text; the words of
+privileges come from the word table only.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, assert_never
+
+from psycopg import sql
+
+from pg_operator.api.privileges import find_privilege
+from pg_operator.plan import operations as op
+from pg_operator.plan.state import Mark, ObjectKind, Password, Server
+from pg_operator.postgres.errors import Rejected
+from pg_operator.postgres.marks import Keyring
+
+Verifier = Callable[[Password, str], str]
+
+# PostgreSQL cuts longer names off, and so would act on another object.
+LONGEST_NAME: Final = 63
+# From here on a membership's INHERIT and SET are options of their own.
+MEMBERSHIP_OPTIONS: Final = 160000
+
+
+def render(
+    operation: op.Operation, *, server: Server, keyring: Keyring, verifier: Verifier
+) -> sql.Composed:
+    """Return the one statement of an operation.
+
+    `verifier` makes what PostgreSQL stores of a password, for a role's name.
+
+    Raises:
+        Rejected: a name or value that cannot be sent.
+    """
+    match operation:
+        case op.CreateDatabase() | op.AlterDatabase() | op.DropDatabase():
+            statement = _database(operation)
+        case op.SetDatabaseParameter(name, parameter, value):
+            statement = sql.SQL("ALTER DATABASE {} SET {} TO {}").format(
+                _name(name), _parameter(parameter), _value(value)
+            )
+        case op.MarkDatabase(name, mark, comment):
+            statement = sql.SQL("COMMENT ON DATABASE {} IS {}").format(
+                _name(name), _comment(mark, comment, keyring, on=f"database:{name}")
+            )
+        case op.RevokePublicOnDatabase(name, privileges):
+            statement = sql.SQL("REVOKE {} ON DATABASE {} FROM PUBLIC").format(
+                _words("database", privileges), _name(name)
+            )
+        case op.CreateSchema() | op.RevokePublicOnSchema():
+            statement = _schema(operation)
+        case op.CreateRole() | op.AlterRole():
+            statement = _role(operation, verifier)
+        case op.MarkRole(name, mark, comment):
+            statement = sql.SQL("COMMENT ON ROLE {} IS {}").format(
+                _role_name(name), _comment(mark, comment, keyring, on=f"role:{name}")
+            )
+        case op.GrantPrivileges() | op.RevokePrivileges():
+            statement = _privileges(operation)
+        case _:
+            statement = _entanglement(operation, server)
+    return statement
+
+
+def _schema(operation: op.CreateSchema | op.RevokePublicOnSchema) -> sql.Composed:
+    name = _name(operation.name)
+    if isinstance(operation, op.CreateSchema):
+        return sql.SQL("CREATE SCHEMA {}").format(name)
+    return sql.SQL("REVOKE CREATE ON SCHEMA {} FROM PUBLIC").format(name)
+
+
+def _database(
+    operation: op.CreateDatabase | op.AlterDatabase | op.DropDatabase,
+) -> sql.Composed:
+    name = _name(operation.name)
+    match operation:
+        case op.CreateDatabase(encoding=encoding, sentinel=sentinel):
+            # template1 may hold anything, and one session in it blocks for 5 s.
+            return sql.SQL("CREATE DATABASE {} {}").format(
+                name,
+                sql.SQL(" ").join(
+                    [
+                        sql.SQL("TEMPLATE template0"),
+                        *_option(
+                            "ENCODING", None if encoding is None else _value(encoding)
+                        ),
+                        sql.SQL("ALLOW_CONNECTIONS false"),
+                        *_option("CONNECTION LIMIT", sql.Literal(sentinel)),
+                    ]
+                ),
+            )
+        case op.AlterDatabase(allow_connections=allows, connection_limit=limit):
+            return sql.SQL("ALTER DATABASE {} {}").format(
+                name,
+                sql.SQL(" ").join(
+                    [
+                        *_option(
+                            "ALLOW_CONNECTIONS",
+                            None if allows is None else sql.Literal(allows),
+                        ),
+                        *_option(
+                            "CONNECTION LIMIT",
+                            None if limit is None else sql.Literal(limit),
+                        ),
+                    ]
+                ),
+            )
+        case op.DropDatabase():
+            return sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name)
+
+
+def _role(operation: op.CreateRole | op.AlterRole, verifier: Verifier) -> sql.Composed:
+    name = _role_name(operation.name)
+    limit, password = operation.connection_limit, operation.password
+    options: list[sql.Composable] = []
+    if operation.login is not None:
+        options.append(sql.SQL("LOGIN" if operation.login else "NOLOGIN"))
+    if limit is not None:
+        options += _option("CONNECTION LIMIT", sql.Literal(limit))
+    if password is not None:
+        options += _option("PASSWORD", _value(verifier(password, operation.name)))
+    start = sql.SQL(
+        "CREATE ROLE {} {}"
+        if isinstance(operation, op.CreateRole)
+        else "ALTER ROLE {} {}"
+    )
+    return start.format(name, sql.SQL(" ").join(options))
+
+
+def _privileges(operation: op.GrantPrivileges | op.RevokePrivileges) -> sql.Composed:
+    words = _words(operation.kind, operation.privileges)
+    objects = sql.SQL(", ").join(_objects(operation))
+    kind = _KINDS[operation.kind]
+    role = _role_name(operation.role)
+    if isinstance(operation, op.GrantPrivileges):
+        return sql.SQL("GRANT {} ON {} {} TO {}").format(words, kind, objects, role)
+    return sql.SQL("REVOKE {} ON {} {} FROM {}").format(words, kind, objects, role)
+
+
+def _entanglement(
+    operation: (
+        op.GrantRoleToSelf
+        | op.TerminateSessions
+        | op.ReassignOwned
+        | op.DropOwned
+        | op.DropRole
+    ),
+    server: Server,
+) -> sql.Composed:
+    match operation:
+        case op.GrantRoleToSelf(name):
+            options = sql.SQL(
+                " WITH INHERIT TRUE, SET TRUE"
+                if server.version_number >= MEMBERSHIP_OPTIONS
+                else ""
+            )
+            return sql.SQL("GRANT {} TO CURRENT_USER{}").format(
+                _role_name(name), options
+            )
+        case op.TerminateSessions(role):
+            return sql.SQL(
+                "SELECT pg_catalog.pg_terminate_backend(pid)"
+                " FROM pg_catalog.pg_stat_activity WHERE usename = {}"
+            ).format(_value(_checked(role)))
+        case op.ReassignOwned(role=role, to=to):
+            return sql.SQL("REASSIGN OWNED BY {} TO {}").format(
+                _role_name(role), _role_name(to)
+            )
+        case op.DropOwned(role=role):
+            return sql.SQL("DROP OWNED BY {}").format(_role_name(role))
+        case op.DropRole(name):
+            return sql.SQL("DROP ROLE {}").format(_role_name(name))
+        case _:
+            assert_never(operation)
+
+
+_KINDS: Final[dict[ObjectKind, sql.SQL]] = {
+    "database": sql.SQL("DATABASE"),
+    "schema": sql.SQL("SCHEMA"),
+    "table": sql.SQL("TABLE"),
+}
+
+
+def _objects(
+    operation: op.GrantPrivileges | op.RevokePrivileges,
+) -> Iterator[sql.Identifier]:
+    for name in operation.objects:
+        if operation.kind == "table":
+            yield sql.Identifier(_checked(operation.schema), _checked(name))
+        else:
+            yield _name(name)
+
+
+def _words(kind: ObjectKind, words: Sequence[str]) -> sql.Composed:
+    for word in words:
+        if find_privilege(kind, word) is None:
+            raise Rejected(f"there is no privilege {word!r} on a {kind}")
+    # Identifiers would be quoted, and GRANT takes no quoted words; these are checked.
+    return sql.SQL(", ").join(_WORDS[word] for word in words)
+
+
+_WORDS: Final[dict[str, sql.SQL]] = {
+    "CONNECT": sql.SQL("CONNECT"),
+    "CREATE": sql.SQL("CREATE"),
+    "TEMPORARY": sql.SQL("TEMPORARY"),
+    "USAGE": sql.SQL("USAGE"),
+    "SELECT": sql.SQL("SELECT"),
+    "INSERT": sql.SQL("INSERT"),
+    "UPDATE": sql.SQL("UPDATE"),
+    "DELETE": sql.SQL("DELETE"),
+    "TRUNCATE": sql.SQL("TRUNCATE"),
+    "REFERENCES": sql.SQL("REFERENCES"),
+    "TRIGGER": sql.SQL("TRIGGER"),
+    "MAINTAIN": sql.SQL("MAINTAIN"),
+}
+
+
+def _option(word: str, value: sql.Composable | None) -> list[sql.Composable]:
+    """Return an option and its value, nothing for None."""
+    return [] if value is None else [_OPTIONS[word], value]
+
+
+_OPTIONS: Final[dict[str, sql.SQL]] = {
+    "ALLOW_CONNECTIONS": sql.SQL("ALLOW_CONNECTIONS"),
+    "CONNECTION LIMIT": sql.SQL("CONNECTION LIMIT"),
+    "ENCODING": sql.SQL("ENCODING"),
+    "PASSWORD": sql.SQL("PASSWORD"),
+}
+
+
+def _comment(
+    mark: Mark | None, comment: str | None, keyring: Keyring, *, on: str
+) -> sql.Composable:
+    if mark is not None:
+        return _value(keyring.seal(mark, on=on))
+    return sql.SQL("NULL") if comment is None else _value(comment)
+
+
+def _parameter(name: str) -> sql.Identifier:
+    return sql.Identifier(*map(_checked, name.split(".")))
+
+
+def _name(name: str) -> sql.Identifier:
+    return sql.Identifier(_checked(name))
+
+
+def _role_name(name: str) -> sql.Identifier:
+    """Quote a role's name, if it can be one.
+
+    PostgreSQL's grammar takes these two for keywords even when they are quoted:
+    a grant to "public" is a grant to everybody.
+    """
+    if name in {"public", "none"}:
+        raise Rejected("a role cannot have this name")
+    return _name(name)
+
+
+def _value(value: str) -> sql.Literal:
+    if "\0" in value or not _is_utf8(value):
+        raise Rejected("a value holds a character that PostgreSQL cannot store")
+    return sql.Literal(value)
+
+
+def _checked(name: str) -> str:
+    """Let a name through that reaches the server as it is: psycopg cuts at a NUL."""
+    if not name or "\0" in name or not _is_utf8(name):
+        raise Rejected("a name is empty or holds a character that is not allowed")
+    if len(name.encode()) > LONGEST_NAME:
+        raise Rejected(f"a name is longer than {LONGEST_NAME} bytes")
+    return name
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

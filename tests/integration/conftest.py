@@ -1,0 +1,44 @@
+"""One PostgreSQL server for the whole integration tier."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.localcluster.postgres import (
+    PostgresOptions,
+    PostgresServer,
+    start_postgres,
+)
+from tests.localcluster.postgres_files import remove_directory
+from tests.localcluster.processes import Supervisor
+from tests.localcluster.runs import LOCAL, run_directory
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PostgresServer]:
+    """A server with host, port, superuser_dsn and admin_dsn."""
+    with run_directory(LOCAL / "runs") as directory:
+        state = directory / "state"
+        supervisor = Supervisor(state / "processes", tied=True)
+        try:
+            yield start_postgres(
+                supervisor,
+                directory=state / "postgres",
+                log=directory / "logs" / "postgres.log",
+                options=PostgresOptions(),
+            )
+        finally:
+            supervisor.stop_all()
+            remove_directory(state)
+
+
+@pytest.fixture
+def admin_dsn(server: PostgresServer) -> str:
+    """The DSN of the operator's login: CREATEDB and CREATEROLE, no superuser."""
+    return server.admin_dsn
+
+
+@pytest.fixture
+def superuser_dsn(server: PostgresServer) -> str:
+    """The DSN of the superuser."""
+    return server.superuser_dsn

@@ -1,0 +1,273 @@
+"""Connections to a real server: how many, whose turn, and what failures say."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+
+import pytest
+from psycopg import conninfo
+
+from pg_operator.api.secret import SecretText
+from pg_operator.plan.operations import DropDatabase
+from pg_operator.postgres.connect import ServerConnections, writing_session
+from pg_operator.postgres.dsn import parse_dsn
+from pg_operator.postgres.errors import (
+    AuthenticationFailed,
+    DatabaseRefused,
+    PostgresError,
+    Rejected,
+    ServerRefused,
+    ServerUnreachable,
+)
+from pg_operator.postgres.observe import observe_server
+from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
+from tests.localcluster.postgres import PostgresServer
+
+
+@pytest.fixture
+async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
+    async with open_bed(server.admin_dsn) as bed:
+        yield bed
+
+
+def connections_to(
+    dsn: str, changes: Mapping[str, str] | None = None, *, max_connections: int = 4
+) -> ServerConnections:
+    raw = SecretText(conninfo.make_conninfo(dsn, **(changes or {})))
+    return ServerConnections(
+        parse_dsn(raw, allow_loopback=True), max_connections=max_connections
+    )
+
+
+async def open_sessions(bed: Bed) -> int:
+    """Count the operator's sessions on the server, the one that counts left out."""
+    async with bed.connections.session() as connection:
+        cursor = await connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = current_user"
+            " AND application_name = %s AND pid <> pg_backend_pid()",
+            (bed.prefix,),
+        )
+        ((number,),) = await cursor.fetchall()
+    return int(number)
+
+
+async def test_server_is_observed_with_what_the_login_may_do(bed: Bed) -> None:
+    server = bed.server
+    assert server.login == "pgop_admin"
+    assert (server.superuser, server.create_role, server.create_database) == (
+        False,
+        True,
+        True,
+    )
+    assert server.in_recovery is False
+    assert server.version_number // 10000 == int(server.version.split(".")[0])
+    assert server.system_identifier.isdigit()
+    async with bed.connections.session() as connection:
+        assert await observe_server(connection) == server
+
+
+async def test_connections_never_exceed_the_limit_over_many_databases(
+    bed: Bed,
+) -> None:
+    databases = [bed.name(f"db{number}") for number in range(4)]
+    for database in databases:
+        await bed.create_database(database)
+    connections = connections_to(
+        bed.dsn, {"application_name": bed.prefix}, max_connections=2
+    )
+    seen = []
+
+    async def visit(database: str) -> None:
+        async with connections.session(database) as connection:
+            assert connection.info.dbname == database
+            seen.append(await open_sessions(bed))
+
+    await asyncio.gather(*(visit(database) for database in databases * 3))
+    assert len(seen) == 12
+    assert max(seen) <= 2
+    await connections.close()
+
+
+async def test_connection_is_used_again_for_the_same_database(bed: Bed) -> None:
+    async with bed.connections.session() as first:
+        pid = first.info.backend_pid
+    async with bed.connections.session() as second:
+        assert second.info.backend_pid == pid
+
+
+async def test_those_who_wait_are_served_in_order(bed: Bed) -> None:
+    connections = connections_to(bed.dsn, max_connections=1)
+    served = []
+
+    async def wait(number: int) -> None:
+        async with connections.session():
+            served.append(number)
+
+    async with connections.session():
+        waiting = [asyncio.create_task(wait(number)) for number in range(5)]
+        await asyncio.sleep(0)
+    await asyncio.gather(*waiting)
+    assert served == [0, 1, 2, 3, 4]
+    await connections.close()
+
+
+async def test_idle_connection_that_the_server_ended_is_replaced(
+    bed: Bed, server: PostgresServer
+) -> None:
+    async with bed.connections.session() as connection:
+        pid = connection.info.backend_pid
+    await run_as_superuser(
+        server.superuser_dsn, f"SELECT pg_terminate_backend({pid}, 5000)"
+    )
+    async with bed.connections.session() as connection:
+        cursor = await connection.execute("SELECT 1")
+        assert await cursor.fetchone() == (1,)
+
+
+async def test_connection_that_breaks_in_use_is_reported_and_given_up(
+    bed: Bed, server: PostgresServer
+) -> None:
+    async def break_it() -> None:
+        async with bed.connections.session() as connection:
+            pid = connection.info.backend_pid
+            await run_as_superuser(
+                server.superuser_dsn, f"SELECT pg_terminate_backend({pid}, 5000)"
+            )
+            await connection.execute("SELECT 1")
+
+    with pytest.raises(ServerUnreachable):
+        await break_it()
+    async with bed.connections.session() as connection:
+        await connection.execute("SELECT 1")
+
+
+async def test_cancelled_statement_frees_its_place(bed: Bed) -> None:
+    connections = connections_to(bed.dsn, max_connections=1)
+    started = asyncio.Event()
+
+    async def sleep() -> None:
+        async with connections.session() as connection:
+            started.set()
+            await connection.execute("SELECT pg_catalog.pg_sleep(60)")
+
+    task = asyncio.create_task(sleep())
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with connections.session() as connection:
+        await connection.execute("SELECT 1")
+    await connections.close()
+
+
+async def test_idle_connections_are_closed_before_their_database_is_dropped(
+    bed: Bed,
+) -> None:
+    name = bed.name("db")
+    await bed.create_database(name)
+    async with bed.connections.session(name):
+        pass
+    await bed.connections.discard(name)
+    await bed.apply(DropDatabase(name))
+    with pytest.raises(DatabaseRefused, match="does not exist"):
+        async with bed.connections.session(name):
+            pass
+
+
+async def test_idle_connections_are_closed_on_request(bed: Bed) -> None:
+    connections = connections_to(bed.dsn, {"application_name": bed.prefix})
+    async with connections.session():
+        pass
+    await connections.close_idle(older_than=3600)
+    assert await open_sessions(bed) == 1
+    await connections.close_idle(older_than=0)
+    while await open_sessions(bed):
+        pass
+    await connections.close()
+
+
+async def test_closed_connections_lend_nothing(bed: Bed) -> None:
+    connections = connections_to(bed.dsn)
+    await connections.close()
+    with pytest.raises(ServerUnreachable):
+        async with connections.session():
+            pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"password": "TOPSECRET"}, AuthenticationFailed),
+        ({"user": "nobody_TOPSECRET"}, AuthenticationFailed),
+        ({"dbname": "none_TOPSECRET"}, DatabaseRefused),
+        ({"require_auth": "md5"}, AuthenticationFailed),
+        ({"sslmode": "require"}, ServerUnreachable),
+        ({"port": "1"}, ServerUnreachable),
+        ({"host": "none.invalid", "hostaddr": ""}, ServerUnreachable),
+        (
+            {
+                "host": "one.example.test,two.example.test",
+                "hostaddr": "127.0.0.1,127.0.0.1",
+                "target_session_attrs": "standby",
+            },
+            (ServerUnreachable, ServerRefused),
+        ),
+    ],
+)
+async def test_failed_connect_says_what_and_shows_nothing(
+    bed: Bed,
+    changes: dict[str, str],
+    error: type[PostgresError] | tuple[type[PostgresError], ...],
+) -> None:
+    connections = connections_to(bed.dsn, changes)
+    with pytest.raises(error) as raised:
+        async with connections.session():
+            pass
+    text = repr(raised.value) + str(raised.value)
+    for secret in ("TOPSECRET", "127.0.0.1", "pgop_admin", "example", "invalid"):
+        assert secret not in text
+    assert raised.value.__cause__ is None
+    assert raised.value.__context__ is None
+
+
+async def test_value_that_cannot_be_sent_is_no_lost_connection(bed: Bed) -> None:
+    with pytest.raises(Rejected):
+        async with bed.connections.session() as connection:
+            await connection.execute("SELECT %s", ("nul \0",))
+
+
+async def test_failed_writing_session_leaves_nothing(bed: Bed) -> None:
+    role = bed.name("app")
+
+    async def fail() -> None:
+        async with (
+            bed.connections.session() as connection,
+            writing_session(connection, locks=("role:x", "database:y")),
+        ):
+            await connection.execute(f"CREATE ROLE {role}")
+            raise Rejected("on purpose")
+
+    with pytest.raises(Rejected, match="on purpose"):
+        await fail()
+    assert not (await bed.role(role)).exists
+
+
+async def test_writing_sessions_with_a_common_lock_exclude_each_other(
+    bed: Bed,
+) -> None:
+    inside = 0
+
+    async def write(*locks: str) -> None:
+        nonlocal inside
+        async with (
+            bed.connections.session() as connection,
+            writing_session(connection, locks=locks),
+        ):
+            inside += 1
+            await connection.execute("SELECT 1")
+            assert inside == 1
+            inside -= 1
+
+    await asyncio.gather(
+        *(write("common", f"own-{number}") for number in range(5)),
+        *(write(f"z-{number}", "common") for number in range(5)),
+    )

@@ -1,0 +1,94 @@
+"""The main path as a PostgreSQL superuser, whose mistakes cost the most."""
+
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from pg_operator.plan.operations import (
+    CreateSchema,
+    DropDatabase,
+    DropOwned,
+    DropRole,
+    RevokePrivileges,
+)
+from pg_operator.plan.state import Grant, Mark, Securable
+from pg_operator.postgres.observe import observe_catalog
+from tests.integration.postgres_bed import Bed, evil_aclexplode, open_bed
+from tests.localcluster.postgres import PostgresServer
+
+pytestmark = pytest.mark.superuser
+
+
+@pytest.fixture
+async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
+    async with open_bed(server.superuser_dsn) as bed:
+        yield bed
+
+
+async def test_database_role_and_grants_are_made_used_and_dropped(bed: Bed) -> None:
+    database, role = bed.name("shop"), bed.name("app")
+    await bed.create_database(database)
+    await bed.create_role(role)
+    await bed.apply(CreateSchema(database, "app"))
+    await bed.execute("CREATE TABLE app.orders (id int)", database=database)
+    await bed.grant(role, "CONNECT", database=database)
+    await bed.grant(role, "USAGE", database=database, schema="app")
+    await bed.grant(role, "SELECT", database=database, schema="app", table="orders")
+    async with bed.login(role, database) as connection:
+        await connection.execute("SELECT id FROM app.orders")
+        with pytest.raises(errors.InsufficientPrivilege):
+            await connection.execute("DELETE FROM app.orders")
+    await bed.apply(
+        RevokePrivileges(role, "table", database, ("SELECT",), ("orders",), "app")
+    )
+    orders = Securable("table", database, "app", "orders")
+    assert Grant(orders, "SELECT") not in await bed.grants(role, database=database)
+    state = await bed.role(role)
+    assert isinstance(state.mark, Mark)
+    assert state.self_member is True
+    await bed.apply(DropOwned(database, role), DropRole(role))
+    await bed.apply(DropDatabase(database))
+    assert not (await bed.role(role)).exists
+    assert not (await bed.database(database)).exists
+
+
+async def test_tenants_functions_do_not_make_the_tenant_a_superuser(bed: Bed) -> None:
+    """CVE-2026-55769 of another operator: an unqualified name in the owner's path."""
+    database, tenant = bed.name("theirs"), bed.name("tenant")
+    await bed.create_database(database)
+    await bed.create_role(tenant)
+    await bed.execute(f"ALTER DATABASE {database} OWNER TO {tenant}")
+    async with bed.login(tenant, database) as connection:
+        for statement in (
+            "CREATE SCHEMA evil",
+            "GRANT USAGE ON SCHEMA evil TO PUBLIC",
+            evil_aclexplode(f"ALTER ROLE {tenant} SUPERUSER"),
+            f"ALTER DATABASE {database} SET search_path = evil, pg_catalog",
+            f"ALTER DATABASE {database} SET role = {tenant}",
+        ):
+            await connection.execute(statement)
+    await bed.grant(tenant, "USAGE", database=database, schema="evil")
+    await bed.grants(tenant, database=database)
+    async with bed.connections.session(database) as ours:
+        await observe_catalog(ours, schemas={"evil"})
+    assert (await bed.role(tenant)).superuser is False
+
+
+async def test_superuser_grants_on_what_others_own(bed: Bed) -> None:
+    database, owner, reader = bed.name("db"), bed.name("owner"), bed.name("reader")
+    await bed.create_database(database)
+    await bed.create_role(owner, login=False)
+    await bed.create_role(reader)
+    await bed.execute(f"CREATE SCHEMA own AUTHORIZATION {owner}", database=database)
+    applied = await bed.grant(reader, "USAGE", database=database, schema="own")
+    assert applied.pending == ()
+
+
+async def test_login_of_a_role_with_the_wrong_password_is_refused(bed: Bed) -> None:
+    role = bed.name("app")
+    await bed.create_role(role)
+    with pytest.raises(psycopg.OperationalError, match="authentication failed"):
+        async with bed.login(role, "postgres", password="wrong"):
+            pass

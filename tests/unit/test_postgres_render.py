@@ -1,0 +1,282 @@
+"""Every operation is one statement of its kind, whatever its names are."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import pglast
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pglast.enums import RoleSpecType
+
+from pg_operator.api.privileges import PRIVILEGES
+from pg_operator.api.secret import SecretText
+from pg_operator.plan import operations as op
+from pg_operator.plan.state import (
+    Claimant,
+    Mark,
+    ObjectKind,
+    Password,
+    Server,
+)
+from pg_operator.postgres.errors import Rejected
+from pg_operator.postgres.marks import Keyring
+from pg_operator.postgres.render import render
+
+KEYRING = Keyring.from_secret({"current": b"k", "k": b"k" * 32})
+MARK = Mark(Claimant("owner", "Database", "team", "uid", "name"))
+HOSTILE = (
+    'a"; DROP ROLE x; --',
+    "it's",
+    "back\\slash",
+    "%s",
+    "{}",
+    "select",
+    "PUBLIC",
+    "new\nline",
+    "emoji 🐘",
+    "$$",
+)
+names = st.sampled_from(HOSTILE) | st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
+    min_size=1,
+    max_size=15,
+).filter(lambda name: name not in {"public", "none"})
+
+
+def server(version_number: int) -> Server:
+    return Server(
+        version_number=version_number,
+        version="",
+        system_identifier="1",
+        started_at="",
+        in_recovery=False,
+        login="admin",
+        superuser=False,
+        create_database=True,
+        create_role=True,
+        signal_backend=False,
+    )
+
+
+def sql_of(operation: op.Operation, *, version_number: int = 180000) -> str:
+    statement = render(
+        operation,
+        server=server(version_number),
+        keyring=KEYRING,
+        verifier=lambda _password, _role: "SCRAM-SHA-256$it's",
+    )
+    return statement.as_string(None)
+
+
+def parse(statement: str) -> Any:
+    """Return the tree of the one statement in a text."""
+    (raw,) = pglast.parse_sql(statement)
+    return raw.stmt
+
+
+def words(kind: ObjectKind) -> st.SearchStrategy[tuple[str, ...]]:
+    known = [privilege.word for privilege in PRIVILEGES[kind]]
+    return st.lists(st.sampled_from(known), min_size=1, unique=True).map(tuple)
+
+
+def privileges(
+    make: type[op.GrantPrivileges] | type[op.RevokePrivileges],
+) -> st.SearchStrategy[op.GrantPrivileges | op.RevokePrivileges]:
+    one = st.tuples(names)
+    several = st.lists(names, min_size=1, max_size=5).map(tuple)
+    return st.one_of(
+        st.builds(make, names, st.just("database"), names, words("database"), one),
+        st.builds(make, names, st.just("schema"), names, words("schema"), one),
+        st.builds(make, names, st.just("table"), names, words("table"), several, names),
+    )
+
+
+booleans = st.none() | st.booleans()
+limits = st.none() | st.integers(-1, 2**31 - 1)
+passwords = st.none() | st.just(Password("fingerprint"))
+some_marks = st.none() | st.just(MARK)
+comments = st.none() | st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=15
+)
+
+OPERATIONS: Final[
+    Mapping[type[op.Operation], tuple[str, st.SearchStrategy[op.Operation]]]
+] = {
+    op.CreateDatabase: (
+        "CreatedbStmt",
+        st.builds(
+            op.CreateDatabase, names, st.none() | names, st.integers(1, 2**31 - 1)
+        ),
+    ),
+    op.AlterDatabase: (
+        "AlterDatabaseStmt",
+        st.builds(op.AlterDatabase, names, booleans, limits),
+    ),
+    op.SetDatabaseParameter: (
+        "AlterDatabaseSetStmt",
+        st.builds(
+            op.SetDatabaseParameter,
+            names,
+            st.sampled_from(("TimeZone", "my.setting", 'x"; y')),
+            names,
+        ),
+    ),
+    op.MarkDatabase: (
+        "CommentStmt",
+        st.builds(op.MarkDatabase, names, some_marks, comments),
+    ),
+    op.RevokePublicOnDatabase: (
+        "GrantStmt",
+        st.builds(op.RevokePublicOnDatabase, names, words("database")),
+    ),
+    op.DropDatabase: ("DropdbStmt", st.builds(op.DropDatabase, names)),
+    op.CreateSchema: ("CreateSchemaStmt", st.builds(op.CreateSchema, names, names)),
+    op.RevokePublicOnSchema: (
+        "GrantStmt",
+        st.builds(op.RevokePublicOnSchema, names, names),
+    ),
+    op.CreateRole: (
+        "CreateRoleStmt",
+        st.builds(op.CreateRole, names, st.booleans(), limits, passwords),
+    ),
+    op.AlterRole: (
+        "AlterRoleStmt",
+        st.builds(op.AlterRole, names, booleans, limits, passwords),
+    ),
+    op.GrantRoleToSelf: ("GrantRoleStmt", st.builds(op.GrantRoleToSelf, names)),
+    op.MarkRole: ("CommentStmt", st.builds(op.MarkRole, names, some_marks, comments)),
+    op.GrantPrivileges: ("GrantStmt", privileges(op.GrantPrivileges)),
+    op.RevokePrivileges: ("GrantStmt", privileges(op.RevokePrivileges)),
+    op.TerminateSessions: ("SelectStmt", st.builds(op.TerminateSessions, names)),
+    op.ReassignOwned: (
+        "ReassignOwnedStmt",
+        st.builds(op.ReassignOwned, names, names, names),
+    ),
+    op.DropOwned: ("DropOwnedStmt", st.builds(op.DropOwned, names, names)),
+    op.DropRole: ("DropRoleStmt", st.builds(op.DropRole, names)),
+}
+
+
+def test_every_operation_is_listed_here() -> None:
+    assert set(OPERATIONS) == set(op.Operation.__args__)
+
+
+@pytest.mark.parametrize("kind", OPERATIONS, ids=lambda kind: str(kind.__name__))
+@given(data=st.data())
+def test_operation_is_one_statement_of_its_kind(
+    kind: type[op.Operation], data: st.DataObject
+) -> None:
+    node, strategy = OPERATIONS[kind]
+    operation = data.draw(strategy)
+    if operation in {
+        op.AlterDatabase(getattr(operation, "name", "")),
+        op.AlterRole(getattr(operation, "name", "")),
+    }:
+        return
+    assert type(parse(sql_of(operation))).__name__ == node
+
+
+@given(name=names, role=names, schema=names)
+def test_names_arrive_as_they_were_written(name: str, role: str, schema: str) -> None:
+    grant = op.GrantPrivileges(role, "table", "db", ("SELECT",), (name,), schema)
+    tree = parse(sql_of(grant))
+    (table,) = tree.objects
+    (grantee,) = tree.grantees
+    assert (table.schemaname, table.relname) == (schema, name)
+    assert grantee.roletype is RoleSpecType.ROLESPEC_CSTRING
+    assert grantee.rolename == role
+
+
+@pytest.mark.parametrize("name", ["public", "none"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda role: op.GrantPrivileges(role, "schema", "db", ("USAGE",), ("app",)),
+        lambda role: op.RevokePrivileges(role, "schema", "db", ("USAGE",), ("app",)),
+        lambda role: op.CreateRole(
+            role, login=True, connection_limit=None, password=None
+        ),
+        lambda role: op.AlterRole(role, login=True),
+        lambda role: op.MarkRole(role, MARK),
+        op.GrantRoleToSelf,
+        op.DropRole,
+        lambda role: op.DropOwned("db", role),
+        lambda role: op.ReassignOwned("db", role, "admin"),
+        lambda role: op.ReassignOwned("db", "app", role),
+    ],
+)
+def test_role_that_postgresql_takes_for_everybody_is_refused(
+    make: Callable[[str], op.Operation], name: str
+) -> None:
+    """Quoting does not help: its grammar makes them keywords all the same."""
+    with pytest.raises(Rejected):
+        sql_of(make(name))
+
+
+def test_membership_options_are_written_from_16_on_only() -> None:
+    operation = op.GrantRoleToSelf("app")
+    assert sql_of(operation, version_number=150000).endswith("TO CURRENT_USER")
+    assert "INHERIT TRUE, SET TRUE" in sql_of(operation, version_number=160000)
+
+
+@pytest.mark.parametrize("bad", ["", "nul\0", "\ud800", "x" * 64, "é" * 32])
+@pytest.mark.parametrize("kind", OPERATIONS, ids=lambda kind: str(kind.__name__))
+def test_name_that_would_become_another_is_refused(
+    kind: type[op.Operation], bad: str
+) -> None:
+    operation = _with_name(kind, bad)
+    with pytest.raises(Rejected):
+        sql_of(operation)
+
+
+def test_word_that_is_no_privilege_is_refused() -> None:
+    operation = op.GrantPrivileges(
+        "app", "table", "db", ("SELECT TO x; --",), ("orders",), "app"
+    )
+    with pytest.raises(Rejected):
+        sql_of(operation)
+
+
+def test_word_of_another_kind_of_object_is_refused() -> None:
+    operation = op.GrantPrivileges("app", "schema", "db", ("SELECT",), ("app",))
+    with pytest.raises(Rejected):
+        sql_of(operation)
+
+
+def _with_name(kind: type[op.Operation], name: str) -> op.Operation:
+    """Make an operation of a kind whose name (its role or object) is `name`."""
+    examples: Mapping[type[op.Operation], op.Operation] = {
+        op.CreateDatabase: op.CreateDatabase(name, None, 1),
+        op.AlterDatabase: op.AlterDatabase(name, allow_connections=True),
+        op.SetDatabaseParameter: op.SetDatabaseParameter(name, "TimeZone", "UTC"),
+        op.MarkDatabase: op.MarkDatabase(name, MARK),
+        op.RevokePublicOnDatabase: op.RevokePublicOnDatabase(name, ("CONNECT",)),
+        op.DropDatabase: op.DropDatabase(name),
+        op.CreateSchema: op.CreateSchema("db", name),
+        op.RevokePublicOnSchema: op.RevokePublicOnSchema("db", name),
+        op.CreateRole: op.CreateRole(
+            name, login=True, connection_limit=None, password=None
+        ),
+        op.AlterRole: op.AlterRole(name, login=True),
+        op.GrantRoleToSelf: op.GrantRoleToSelf(name),
+        op.MarkRole: op.MarkRole(name, MARK),
+        op.GrantPrivileges: op.GrantPrivileges(
+            "app", "table", "db", ("SELECT",), ("orders", name), "app"
+        ),
+        op.RevokePrivileges: op.RevokePrivileges(
+            name, "schema", "db", ("USAGE",), ("app",)
+        ),
+        op.TerminateSessions: op.TerminateSessions(name),
+        op.ReassignOwned: op.ReassignOwned("db", "app", name),
+        op.DropOwned: op.DropOwned("db", name),
+        op.DropRole: op.DropRole(name),
+    }
+    return examples[kind]
+
+
+def test_statement_has_the_verifier_and_not_the_password() -> None:
+    password = Password("fingerprint", SecretText("TOPSECRET"))
+    statement = sql_of(op.AlterRole("app", password=password))
+    assert "SCRAM-SHA-256$it''s" in statement
+    assert "TOPSECRET" not in statement
