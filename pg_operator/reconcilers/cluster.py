@@ -1,0 +1,113 @@
+"""A DatabaseCluster: probe its server and say what it is and what is missing."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, Final
+
+from pg_operator.api.conditions import Condition, Reason
+from pg_operator.plan.state import Server
+from pg_operator.reconcilers.context import Context
+from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome
+from pg_operator.reconcilers.progress import condition
+from pg_operator.reconcilers.servers import Unavailable
+
+PROBE_AGAIN: Final = timedelta(seconds=3)
+
+
+async def reconcile_cluster(context: Context, key: Key, cluster: Object) -> Outcome:
+    """Probe the server; a DatabaseCluster that is being deleted still serves."""
+    deleting = "deletionTimestamp" in cluster["metadata"]
+    if deleting and not any(_dependents(context, key.name)):
+        await context.servers.forget(key.name)
+        return Outcome(release=True)
+    try:
+        link = await context.servers.connect(cluster)
+    except Unavailable as unavailable:
+        return _unavailable(cluster, unavailable)
+    available = _available(link.server)
+    return Outcome(
+        conditions=(available, *_ready(available, deleting=deleting)),
+        status=_server_status(link.server),
+        events=_change(cluster, available),
+    )
+
+
+def _dependents(context: Context, name: str) -> Iterator[Object]:
+    yield from context.objects.of_cluster("Database", name)
+    yield from context.objects.of_cluster("DatabaseRole", name)
+
+
+def _available(server: Server) -> Condition:
+    """Say that the server answers, and which rights its login lacks."""
+    missing = [
+        words
+        for has, words in (
+            (server.create_database, "CREATEDB, so Databases cannot be created"),
+            (server.create_role, "CREATEROLE, so DatabaseRoles cannot be created"),
+        )
+        if not (has or server.superuser)
+    ]
+    if missing:
+        message = f"login '{server.login}' lacks {' and '.join(missing)}"
+        return Condition("Available", "True", Reason.MISSING_PRIVILEGES, message)
+    message = f"connected to PostgreSQL {server.version} as '{server.login}'"
+    return Condition("Available", "True", Reason.CONNECTED, message)
+
+
+def _ready(available: Condition, *, deleting: bool) -> tuple[Condition, ...]:
+    if deleting:
+        message = (
+            "held until the Databases and DatabaseRoles that name it are deleted; "
+            "until then it serves them"
+        )
+        return (
+            Condition("Ready", "False", Reason.DELETION_BLOCKED, message),
+            Condition("Reconciling", "True", Reason.DELETION_BLOCKED, message),
+        )
+    if available.reason == Reason.MISSING_PRIVILEGES:
+        return (
+            Condition("Ready", "False", available.reason, available.message),
+            Condition("Stalled", "True", available.reason, available.message),
+        )
+    return (Condition("Ready", "True", available.reason, available.message),)
+
+
+def _unavailable(cluster: Object, unavailable: Unavailable) -> Outcome:
+    reason, message = unavailable.reason, unavailable.message
+    progress = "Stalled" if unavailable.terminal else "Reconciling"
+    available = Condition("Available", "False", reason, message)
+    return Outcome(
+        conditions=(
+            available,
+            Condition("Ready", "False", reason, message),
+            Condition(progress, "True", reason, message),
+        ),
+        events=_change(cluster, available),
+        requeue_after=None if unavailable.terminal else PROBE_AGAIN,
+    )
+
+
+def _change(cluster: Object, available: Condition) -> tuple[Event, ...]:
+    """One Event when availability changes, none while it stays."""
+    if condition(cluster, "Available").get("reason") == available.reason:
+        return ()
+    kind = "Normal" if available.status == "True" else "Warning"
+    return (Event(kind, available.reason, available.message),)  # type: ignore[arg-type]
+
+
+def _server_status(server: Server) -> dict[str, Any]:
+    return {
+        "server": {
+            "version": server.version,
+            "versionNumber": server.version_number,
+            "systemIdentifier": server.system_identifier,
+            "startedAt": server.started_at,
+            "inRecovery": server.in_recovery,
+        },
+        "capabilities": {
+            "superuser": server.superuser,
+            "createDatabase": server.create_database,
+            "createRole": server.create_role,
+            "signalBackend": server.signal_backend,
+        },
+    }

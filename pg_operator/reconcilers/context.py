@@ -1,0 +1,82 @@
+"""What every reconciler is given, and whose object is whose."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from pg_operator.api.conditions import Reason
+from pg_operator.api.specs import GROUP, Kind
+from pg_operator.kube.client import Kubernetes
+from pg_operator.plan.state import Claimant
+from pg_operator.postgres.marks import Keyring
+from pg_operator.reconcilers.outcome import Key, Object, Objects
+from pg_operator.reconcilers.progress import Blocked
+from pg_operator.reconcilers.servers import Servers
+
+RELEASE_ANNOTATION: Final = f"{GROUP}/release"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The collaborators of all reconcilers.
+
+    `owner_id` tells this Kubernetes cluster from others that use the same server.
+    """
+
+    objects: Objects
+    kubernetes: Kubernetes
+    servers: Servers
+    keyring: Keyring
+    owner_id: str
+
+    def claimant(self, key: Key) -> Claimant | None:
+        """Return what a mark says of that object; None before its Namespace is seen."""
+        namespace = self.objects.namespace(key.namespace)
+        if namespace is None or key.kind == "DatabaseCluster":
+            return None
+        return Claimant(
+            owner_id=self.owner_id,
+            kind=key.kind,
+            namespace=key.namespace,
+            namespace_uid=namespace["metadata"]["uid"],
+            name=key.name,
+        )
+
+    def is_living(self, claimant: Claimant) -> bool:
+        """Tell whether a mark's object may still exist.
+
+        Another Kubernetes cluster's objects cannot be seen from here: they live.
+        """
+        if claimant.owner_id != self.owner_id:
+            return True
+        key = Key(claimant.kind, claimant.namespace, claimant.name)
+        return self.objects.get(key) is not None and self.claimant(key) == claimant
+
+
+def claimant_of(context: Context, key: Key) -> Claimant:
+    """Return an object's claimant.
+
+    Raises:
+        Blocked: its Namespace has not been seen yet; the watch will wake it.
+    """
+    claimant = context.claimant(key)
+    if claimant is None:
+        message = f"Namespace '{key.namespace}' does not exist"
+        raise Blocked(Reason.WAITING_FOR_REFERENCES, message)
+    return claimant
+
+
+def is_deleting(obj: Object) -> bool:
+    """Tell whether an object is being deleted."""
+    return "deletionTimestamp" in obj["metadata"]
+
+
+def is_let_go(obj: Object) -> bool:
+    """Tell whether an administrator lets the object go without any SQL."""
+    annotations = obj["metadata"].get("annotations") or {}
+    return bool(annotations.get(RELEASE_ANNOTATION) == "true")
+
+
+def key_of(kind: Kind, obj: Object) -> Key:
+    """Return the key of a stored object."""
+    metadata = obj["metadata"]
+    return Key(kind, metadata.get("namespace", ""), metadata["name"])

@@ -1,0 +1,207 @@
+"""A Database: create it, keep it as declared, and let it go."""
+
+from dataclasses import replace
+from typing import Any
+
+from pg_operator.api.conditions import Reason
+from pg_operator.api.specs import DatabaseSpec
+from pg_operator.api.validation import refusal, validate_database
+from pg_operator.kube.services import (
+    Endpoint,
+    ServiceOwner,
+    ServiceStatus,
+    apply_service,
+    remove_service,
+)
+from pg_operator.plan.desired import desired_database, immutable_differences
+from pg_operator.plan.diff import diff
+from pg_operator.plan.policies import Ownership, ownership
+from pg_operator.plan.state import Claimant, DatabaseState, Pending
+from pg_operator.postgres.apply import apply
+from pg_operator.postgres.observe import observe_catalog, observe_database
+from pg_operator.reconcilers.context import Context, claimant_of, is_deleting
+from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome
+from pg_operator.reconcilers.ownership import check_ownership
+from pg_operator.reconcilers.progress import (
+    Blocked,
+    partially_applied,
+    ready,
+    stalled,
+    waiting,
+    warn_once,
+)
+from pg_operator.reconcilers.references import check_allowed, find_cluster, link_to
+from pg_operator.reconcilers.servers import Link
+
+
+async def reconcile_database(context: Context, key: Key, database: Object) -> Outcome:
+    """Make a Database true on its server, then its Service.
+
+    Raises:
+        Blocked: it cannot be worked on now.
+        PostgresError: the server refused something.
+    """
+    errors = validate_database(database).errors
+    if errors:
+        raise Blocked(Reason.INVALID_SPEC, refusal(errors), terminal=True)
+    spec = DatabaseSpec.parse(database["spec"])
+    cluster = find_cluster(context, spec.database_cluster_ref.name)
+    check_allowed(cluster, key, path="spec.name", name=spec.name)
+    link = await link_to(context, cluster)
+    claimant = claimant_of(context, key)
+    observed = await observe_whole_database(context, link, spec)
+    owned = database_ownership(context, link, observed, claimant)
+    check_ownership(
+        owned, what=f"database '{spec.name}'", cluster=spec.database_cluster_ref.name
+    )
+    if owned is Ownership.ABSENT and is_deleting(cluster):
+        raise Blocked(
+            Reason.CLUSTER_TERMINATING,
+            f"DatabaseCluster '{spec.database_cluster_ref.name}' is being deleted and "
+            "takes no new databases",
+        )
+    pending = await _apply(context, link, spec, observed, claimant)
+    created = owned in {Ownership.ABSENT, Ownership.UNFINISHED}
+    if created:
+        observed = await observe_shared_database(context, link, spec.name)
+    service = await _reconcile_service(context, key, database, spec, link)
+    return _outcome(
+        database, spec, observed, pending=pending, service=service, created=created
+    )
+
+
+def database_ownership(
+    context: Context, link: Link, observed: DatabaseState, claimant: Claimant
+) -> Ownership:
+    """Tell whose the observed database is, as seen from one object."""
+    return ownership(
+        observed,
+        claimant=claimant,
+        login=link.server.login,
+        is_living=context.is_living,
+        protected=(link.dsn.dbname,),
+    )
+
+
+async def observe_shared_database(
+    context: Context, link: Link, name: str
+) -> DatabaseState:
+    """Observe a database from outside."""
+    async with link.connections.session() as connection:
+        return await observe_database(connection, name, keyring=context.keyring)
+
+
+async def observe_whole_database(
+    context: Context, link: Link, spec: DatabaseSpec
+) -> DatabaseState:
+    """Observe a database, and its schemas where the spec declares any."""
+    observed = await observe_shared_database(context, link, spec.name)
+    if not (observed.exists and observed.allow_connections is True):
+        return observed
+    if not spec.schema_names:
+        return observed
+    async with link.connections.session(spec.name) as connection:
+        catalog = await observe_catalog(connection, schemas=())
+    return replace(
+        observed,
+        schemas=catalog.schemas,
+        public_schema_open=catalog.public_schema_open,
+    )
+
+
+async def _apply(
+    context: Context,
+    link: Link,
+    spec: DatabaseSpec,
+    observed: DatabaseState,
+    claimant: Claimant,
+) -> tuple[Pending, ...]:
+    """Write what differs, and return what could not be made true."""
+    desired = desired_database(
+        spec, claimant=claimant, observed=observed, server=link.server
+    )
+    plan = diff(desired, observed)
+    if not plan:
+        return ()
+    applied = await apply(
+        plan,
+        server=link.server,
+        connections=link.connections,
+        keyring=context.keyring,
+    )
+    return applied.pending
+
+
+async def _reconcile_service(
+    context: Context, key: Key, database: Object, spec: DatabaseSpec, link: Link
+) -> ServiceStatus | None:
+    """Make the Service true, and remove one that left the spec."""
+    wanted, had = spec.database_service_name, database.get("status", {}).get("service")
+    owners = _service_owners(context, key, spec, had)
+    if had and had != wanted:
+        await remove_service(
+            context.kubernetes,
+            namespace=key.namespace,
+            name=had,
+            owners=owners,
+            cluster=spec.database_cluster_ref.name,
+        )
+    if wanted is None:
+        return None
+    return await apply_service(
+        context.kubernetes,
+        namespace=key.namespace,
+        name=wanted,
+        endpoint=Endpoint(link.dsn.hosts, link.dsn.ports[0]),
+        owners=_service_owners(context, key, spec, wanted),
+        cluster=spec.database_cluster_ref.name,
+    )
+
+
+def _service_owners(
+    context: Context, key: Key, spec: DatabaseSpec, service: str | None
+) -> list[ServiceOwner]:
+    """Return the living Databases of namespace and cluster that declare a Service."""
+    sharing = [
+        database["metadata"]
+        for database in context.objects.of_cluster(
+            "Database", spec.database_cluster_ref.name
+        )
+        if database["metadata"]["namespace"] == key.namespace
+        and database["spec"].get("databaseServiceName") == service
+        and not is_deleting(database)
+    ]
+    owners = [ServiceOwner(metadata["name"], metadata["uid"]) for metadata in sharing]
+    return sorted(owners, key=lambda owner: owner.name)
+
+
+def _outcome(
+    database: Object,
+    spec: DatabaseSpec,
+    observed: DatabaseState,
+    *,
+    pending: tuple[Pending, ...],
+    service: ServiceStatus | None,
+    created: bool,
+) -> Outcome:
+    """Say what is true now, and what is not."""
+    status: dict[str, Any] = {
+        "oid": observed.oid,
+        "deletionPolicy": spec.deletion_policy,
+        "service": spec.database_service_name,
+    }
+    events = [Event("Normal", "DatabaseCreated", f"Created database '{spec.name}'")]
+    if not created:
+        events = []
+    immutable = immutable_differences(spec, observed)
+    if immutable:
+        conditions = stalled(Reason.IMMUTABLE, immutable[0].message)
+    elif pending:
+        return partially_applied(database, pending, status=status, events=events)
+    elif service is not None and not service.ready:
+        reason = Reason(service.reason)
+        conditions = waiting(reason, service.message)
+        events += warn_once(database, reason, service.message)
+    else:
+        conditions = ready(f"database '{spec.name}' is as declared")
+    return Outcome(conditions=conditions, status=status, events=tuple(events))

@@ -1,0 +1,198 @@
+"""Deleting an object: what happens to its database or role, and when it may go."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from pg_operator.api.conditions import Reason
+from pg_operator.api.specs import Kind
+from pg_operator.plan.deletion import (
+    DatabasePolicy,
+    RolePolicy,
+    deletion_database,
+    deletion_role,
+    effective_role_policy,
+)
+from pg_operator.plan.desired import desired_mark
+from pg_operator.plan.operations import Plan
+from pg_operator.plan.state import Dependencies, Pending
+from pg_operator.postgres.apply import apply
+from pg_operator.postgres.observe import (
+    observe_database_owners,
+    observe_drop_blockers,
+)
+from pg_operator.reconcilers.context import (
+    RELEASE_ANNOTATION,
+    Context,
+    claimant_of,
+    is_deleting,
+)
+from pg_operator.reconcilers.database import (
+    database_ownership,
+    observe_shared_database,
+)
+from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome
+from pg_operator.reconcilers.progress import Blocked
+from pg_operator.reconcilers.references import find_cluster, link_to
+from pg_operator.reconcilers.role import observe_shared_role, role_ownership
+from pg_operator.reconcilers.servers import Link
+
+LOOK_AGAIN: Final = timedelta(seconds=15)
+DATABASE_POLICIES: Final[Mapping[Any, DatabasePolicy]] = {"Delete": "Delete"}
+ROLE_POLICIES: Final[Mapping[Any, RolePolicy]] = {
+    "Delete": "Delete",
+    "Disable": "Disable",
+    "Retain": "Retain",
+}
+
+
+async def finalize_database(context: Context, key: Key, database: Object) -> Outcome:
+    """Retain or drop a deleted Database's database.
+
+    What was not this object's own stays untouched. The spec is read raw: an object
+    that breaks a rule must still be deletable.
+
+    Raises:
+        Blocked: the database is to be dropped, and cannot be yet.
+    """
+    spec = database["spec"]
+    policy = DATABASE_POLICIES.get(spec.get("deletionPolicy"), "Retain")
+    link = await _link_or_let_go(context, spec, keeps=policy == "Retain")
+    name = spec.get("name")
+    if link is None or not isinstance(name, str):
+        return Outcome(release=True)
+    observed = await observe_shared_database(context, link, name)
+    claimant = claimant_of(context, key)
+    if not database_ownership(context, link, observed, claimant).may_delete:
+        return Outcome(release=True)
+    blockers: tuple[str, ...] = ()
+    if policy == "Delete":
+        async with link.connections.session() as connection:
+            blockers = await observe_drop_blockers(connection, name)
+    if blockers:
+        raise Blocked(
+            Reason.DELETION_BLOCKED,
+            f"database '{name}' cannot be dropped: {'; '.join(blockers)}",
+            requeue_after=LOOK_AGAIN,
+        )
+    mark = desired_mark(claimant, observed)
+    plan = deletion_database(observed, policy=policy, mark=mark)
+    await _apply(context, link, plan)
+    done = "DatabaseDropped" if policy == "Delete" else "DatabaseRetained"
+    return _released(done, f"database '{name}'", policy)
+
+
+async def finalize_role(context: Context, key: Key, role: Object) -> Outcome:
+    """Drop, disable or retain a deleted DatabaseRole's role.
+
+    Raises:
+        Blocked: the role is to be dropped, and cannot be yet.
+    """
+    spec = role["spec"]
+    declared = ROLE_POLICIES.get(spec.get("deletionPolicy"))
+    link = await _link_or_let_go(context, spec, keeps=declared == "Retain")
+    name = spec.get("roleName")
+    if link is None or not isinstance(name, str):
+        return Outcome(release=True)
+    observed, dependencies = await observe_shared_role(context, link, name)
+    claimant = claimant_of(context, key)
+    if not role_ownership(context, link, observed, claimant).may_delete:
+        return Outcome(release=True)
+    policy = effective_role_policy(declared, dependencies)
+    if policy != "Retain":
+        _await_databases(context, spec["databaseClusterRef"]["name"], dependencies)
+    async with link.connections.session() as connection:
+        owners = await observe_database_owners(connection)
+    plan = deletion_role(
+        observed,
+        policy=policy,
+        dependencies=dependencies,
+        database_owners=owners,
+        login=link.server.login,
+    )
+    pending = await _apply(context, link, plan)
+    if pending:
+        raise Blocked(
+            Reason.DELETION_BLOCKED,
+            "; ".join(f"{part.path}: {part.message}" for part in pending[:5]),
+            requeue_after=LOOK_AGAIN,
+        )
+    done = {
+        "Delete": "RoleDropped",
+        "Disable": "RoleDisabled",
+        "Retain": "RoleRetained",
+    }[policy]
+    return _released(done, f"role '{name}'", policy)
+
+
+async def _link_or_let_go(
+    context: Context, spec: Mapping[str, Any], *, keeps: bool
+) -> Link | None:
+    """Return the link, or None when the server is away and nothing is to be dropped.
+
+    Raises:
+        Blocked: something is to be dropped, and the server is not there.
+    """
+    try:
+        cluster = find_cluster(context, spec["databaseClusterRef"]["name"])
+        return await link_to(context, cluster)
+    except Blocked as blocked:
+        if keeps:
+            return None
+        raise deletion_blocked(blocked.message) from None
+    except (KeyError, TypeError):
+        return None  # never valid, so nothing was ever made for it
+
+
+def deletion_blocked(why: str) -> Blocked:
+    """Say why an object cannot go, and how to let it go all the same."""
+    return Blocked(
+        Reason.DELETION_BLOCKED,
+        f"{why}. To let the object go and leave the server as it is, annotate it "
+        f"with {RELEASE_ANNOTATION}=true",
+    )
+
+
+def _await_databases(
+    context: Context, cluster: str, dependencies: Dependencies
+) -> None:
+    """Wait for databases that are being dropped with all that the role owns.
+
+    Raises:
+        Blocked: everything the role owns goes with them.
+    """
+    going = {
+        database["spec"].get("name")
+        for database in context.objects.of_cluster("Database", cluster)
+        if is_deleting(database) and database["spec"].get("deletionPolicy") == "Delete"
+    }
+    owned = dependencies.owner_in
+    if owned and owned <= going and not dependencies.owned_databases:
+        raise Blocked(
+            Reason.WAITING_FOR_REFERENCES,
+            "the role goes as soon as the databases with its objects in them are "
+            "dropped",
+        )
+
+
+async def _apply(context: Context, link: Link, plan: Plan) -> tuple[Pending, ...]:
+    if not plan:
+        return ()
+    applied = await apply(
+        plan,
+        server=link.server,
+        connections=link.connections,
+        keyring=context.keyring,
+    )
+    return applied.pending
+
+
+def _released(reason: str, what: str, policy: str) -> Outcome:
+    message = f"Let go of {what} (deletionPolicy {policy})"
+    return Outcome(release=True, events=(Event("Normal", reason, message),))
+
+
+FINALIZERS: Final[Mapping[Kind, Any]] = {
+    "Database": finalize_database,
+    "DatabaseRole": finalize_role,
+}

@@ -1,0 +1,64 @@
+"""What a reconciler returns, and what it is given to look things up with."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal, NamedTuple, Protocol
+
+from pg_operator.api.conditions import Condition
+from pg_operator.api.specs import Kind
+
+Object = Mapping[str, Any]
+"""A stored API object, as the API server sent it."""
+
+
+class Key(NamedTuple):
+    """Names one object of our kinds; `namespace` is empty for a DatabaseCluster."""
+
+    kind: Kind
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        scope = f"{self.namespace}/" if self.namespace else ""
+        return f"{self.kind} {scope}{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A Kubernetes Event to post about the reconciled object."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of one reconcile; the runtime carries it out.
+
+    `conditions` and `status` (every other status field; None removes one) are stored by
+    one PATCH if they differ from what is stored. `release` removes our finalizer.
+    `retry` runs the key again after its backoff, `requeue_after` after that time;
+    with neither, a wake or the resync does.
+    """
+
+    conditions: tuple[Condition, ...] = ()
+    status: Mapping[str, Any] = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
+    requeue_after: timedelta | None = None
+    retry: bool = False
+    release: bool = False
+
+
+class Objects(Protocol):
+    """The cache, as reconcilers see it. Nothing here does I/O."""
+
+    def get(self, key: Key) -> Object | None:
+        """Return the object of that key, if it exists."""
+
+    def of_cluster(self, kind: Kind, cluster: str) -> Iterable[Object]:
+        """Return the Databases or DatabaseRoles that name a DatabaseCluster."""
+
+    def namespace(self, name: str) -> Object | None:
+        """Return a Namespace, if it exists."""

@@ -1,0 +1,243 @@
+"""What a role's permissions mean on the server as it is now."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from pg_operator.api.conditions import Reason
+from pg_operator.api.guard import Held
+from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec, Permission
+from pg_operator.api.validation import validate_database
+from pg_operator.plan.desired import declared_scope, desired_grants
+from pg_operator.plan.scope import databases, hold
+from pg_operator.plan.state import (
+    DatabaseState,
+    Grants,
+    Mark,
+    Pending,
+    RoleState,
+)
+from pg_operator.postgres.observe import (
+    observe_catalog,
+    observe_database,
+    observe_grants,
+    observe_owned,
+)
+from pg_operator.reconcilers.context import Context, is_deleting, key_of
+from pg_operator.reconcilers.outcome import Key
+from pg_operator.reconcilers.servers import Link
+
+OPEN_SCHEMAS: Final = frozenset({"public"})
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A role's permissions against the server.
+
+    `grants` must be held now, `scope` is what to record as ours, `pending` says what
+    cannot be granted yet, and `held` is all that the role has in these databases.
+    """
+
+    grants: Grants = frozenset()
+    scope: Grants = frozenset()
+    pending: tuple[Pending, ...] = ()
+    held: Grants = frozenset()
+
+    def __or__(self, other: "Resolved") -> "Resolved":
+        return Resolved(
+            self.grants | other.grants,
+            self.scope | other.scope,
+            self.pending + other.pending,
+            self.held | other.held,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One database that the spec or the recorded scope names.
+
+    `permission` is what may be granted there now, if anything; `kept` is the part of
+    the recorded scope to leave alone.
+    """
+
+    database: DatabaseState
+    permission: Permission | None = None
+    kept: Grants = frozenset()
+    pending: tuple[Pending, ...] = ()
+
+
+async def resolve_permissions(
+    context: Context,
+    key: Key,
+    spec: DatabaseRoleSpec,
+    *,
+    link: Link,
+    observed: RoleState,
+    faulty: Sequence[Held] = (),
+) -> Resolved:
+    """Observe every database that the role has, had or wants grants in.
+
+    What cannot be granted yet (a database, schema or table is missing, an entry is
+    `faulty`) is pending, and what the role had there is left alone. What it may not
+    have (any more) is left out, and so revoked.
+    """
+    mark = observed.mark
+    recorded: Grants = mark.scope if isinstance(mark, Mark) else frozenset()
+    resolved = _leave_alone(faulty, recorded)
+    for entry in await _observe_entries(context, key, spec, link, recorded):
+        resolved |= await _resolve_entry(link, entry, observed)
+    return resolved
+
+
+def _leave_alone(faulty: Sequence[Held], recorded: Grants) -> Resolved:
+    resolved = Resolved()
+    for part in faulty:
+        kept: Grants = frozenset()
+        if part.database is not None:
+            kept = hold(
+                recorded,
+                database=part.database,
+                schema=part.schema,
+                table=part.table,
+            )
+        error = Pending(part.error.path, Reason.INVALID_SPEC, part.error.message)
+        resolved |= Resolved(scope=kept, pending=(error,))
+    return resolved
+
+
+async def _observe_entries(
+    context: Context, key: Key, spec: DatabaseRoleSpec, link: Link, recorded: Grants
+) -> list[_Entry]:
+    """Look from outside at every database that is named, and judge each entry."""
+    permissions = {permission.database: permission for permission in spec.permissions}
+    names = sorted(permissions.keys() | databases(recorded))
+    async with link.connections.session() as connection:
+        states = [
+            await observe_database(connection, name, keyring=context.keyring)
+            for name in names
+        ]
+    entries = []
+    for state in states:
+        permission = permissions.get(state.name)
+        if permission is None:
+            entries.append(_Entry(state))
+        else:
+            cluster = spec.database_cluster_ref.name
+            entries.append(_judge(context, key, cluster, permission, state, recorded))
+    return entries
+
+
+def _judge(
+    context: Context,
+    key: Key,
+    cluster: str,
+    permission: Permission,
+    state: DatabaseState,
+    recorded: Grants,
+) -> _Entry:
+    """Tell whether a role of this namespace may be granted in a database now."""
+    path = f"spec.permissions[{permission.database}]"
+    candidates = list(_databases_named(context, cluster, permission.database))
+    if not candidates:
+        message = (
+            f"no Database named '{permission.database}' is declared on "
+            f"DatabaseCluster '{cluster}'; it is granted on as soon as one is"
+        )
+        pending = Pending(path, Reason.DATABASE_NOT_FOUND, message)
+        kept = hold(recorded, database=permission.database)
+        return _Entry(state, kept=kept, pending=(pending,))
+    for candidate, spec in candidates:
+        own = candidate.namespace
+        if not spec.allowed_namespaces.allows(key.namespace, own=own):
+            continue
+        claimant = context.claimant(candidate)
+        mark = state.mark
+        if isinstance(mark, Mark) and mark.claimant == claimant:
+            return _judge_schemas(state, permission, spec, recorded)
+        message = (
+            f"database '{permission.database}' is not Ready yet; it is granted on as "
+            "soon as its Database is"
+        )
+        pending = Pending(path, Reason.DATABASE_NOT_READY, message)
+        kept = hold(recorded, database=permission.database)
+        return _Entry(state, kept=kept, pending=(pending,))
+    message = (
+        f"database '{permission.database}' is not open to namespace "
+        f"'{key.namespace}'; ask for it to be added to its spec.allowedNamespaces"
+    )
+    return _Entry(state, pending=(Pending(path, Reason.NOT_ALLOWED, message),))
+
+
+def _databases_named(
+    context: Context, cluster: str, name: str
+) -> Iterator[tuple[Key, DatabaseSpec]]:
+    """Find the valid Databases of a cluster that want a name, with their keys."""
+    for database in context.objects.of_cluster("Database", cluster):
+        if database["spec"].get("name") != name or is_deleting(database):
+            continue
+        if not validate_database(database).errors:
+            spec = DatabaseSpec.parse(database["spec"])
+            yield key_of("Database", database), spec
+
+
+def _judge_schemas(
+    state: DatabaseState,
+    permission: Permission,
+    spec: DatabaseSpec,
+    recorded: Grants,
+) -> _Entry:
+    """Leave out schemas that the Database does not list: they are not its own."""
+    listed = OPEN_SCHEMAS | set(spec.schema_names)
+    foreign = [
+        schema.name for schema in permission.schemas if schema.name not in listed
+    ]
+    kept: Grants = frozenset().union(
+        *(hold(recorded, database=state.name, schema=name) for name in foreign)
+    )
+    pending = tuple(
+        Pending(
+            f"spec.permissions[{state.name}].schemas[{name}]",
+            Reason.NOT_ALLOWED,
+            f"schema '{name}' is not listed by the Database; add it to its "
+            "spec.schemas",
+        )
+        for name in foreign
+    )
+    own = tuple(schema for schema in permission.schemas if schema.name in listed)
+    permission = permission.model_copy(update={"schemas": own})
+    return _Entry(state, permission, kept, pending)
+
+
+async def _resolve_entry(link: Link, entry: _Entry, observed: RoleState) -> Resolved:
+    """Look inside a database where something is to be granted or revoked."""
+    name, permission = entry.database.name, entry.permission
+    version = link.server.version_number
+    enterable = entry.database.exists and entry.database.allow_connections is True
+    if not enterable or (permission is None and entry.kept):
+        return Resolved(scope=entry.kept, pending=entry.pending)
+    schemas = [] if permission is None else [s.name for s in permission.schemas]
+    held: Grants = frozenset()
+    async with link.connections.session(name) as connection:
+        catalog = await observe_catalog(connection, schemas=schemas)
+        if observed.exists:
+            held = await observe_grants(connection, observed.name)
+            owned = await observe_owned(connection, observed.name)
+    grants: Grants = frozenset()
+    scope, pending = entry.kept, entry.pending
+    if permission is not None:
+        grants, missing = desired_grants(
+            permission, catalog=catalog, server_version=version
+        )
+        scope |= declared_scope((permission,), server_version=version)
+        pending += missing
+    if observed.exists:
+        # What it holds as an owner came from nobody, and is nobody's to take away.
+        held = frozenset(
+            grant for grant in held if grant.on not in owned or grant in grants
+        )
+    return Resolved(grants, scope, pending, held)
+
+
+def with_grants(observed: RoleState, resolved: Resolved) -> RoleState:
+    """Return the role as observed from outside and inside."""
+    return replace(observed, grants=observed.grants | resolved.held)

@@ -1,0 +1,139 @@
+"""The one way in: a key, and what came of it."""
+
+from collections.abc import Callable
+from typing import Self
+
+from pg_operator.api.conditions import Reason
+from pg_operator.kube.client import Kubernetes
+from pg_operator.postgres.errors import (
+    AlreadyExistsNow,
+    AuthenticationFailed,
+    MissingPrivilege,
+    PostgresError,
+    ServerRefused,
+    ServerUnreachable,
+    Transient,
+)
+from pg_operator.reconcilers.cluster import reconcile_cluster
+from pg_operator.reconcilers.context import Context, is_deleting, is_let_go, key_of
+from pg_operator.reconcilers.database import reconcile_database
+from pg_operator.reconcilers.deletion import (
+    deletion_blocked,
+    finalize_database,
+    finalize_role,
+)
+from pg_operator.reconcilers.keys import load_keyring
+from pg_operator.reconcilers.outcome import Event, Key, Object, Objects, Outcome
+from pg_operator.reconcilers.progress import Blocked, waiting, warn_once
+from pg_operator.reconcilers.references import blocked_outcome, unavailable
+from pg_operator.reconcilers.role import reconcile_role
+from pg_operator.reconcilers.servers import Servers
+from pg_operator.reconcilers.settings import Settings
+
+# The server itself is away or refuses everybody: the DatabaseCluster's business.
+SERVER_LOST = (ServerUnreachable, AuthenticationFailed, ServerRefused)
+
+
+class Reconcilers:
+    """Reconciles one object at a time, for as long as the controller runs."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    @classmethod
+    async def start(
+        cls,
+        *,
+        objects: Objects,
+        kubernetes: Kubernetes,
+        settings: Settings,
+        wake: Callable[[Key], None],
+    ) -> Self:
+        """Read the operator's keys and identity, and be ready to reconcile.
+
+        Raises:
+            KubernetesError: the API server does not answer, or refuses.
+            ValueError: the Secret with the operator's keys is broken.
+        """
+
+        def wake_objects(cluster: str) -> None:
+            for database in objects.of_cluster("Database", cluster):
+                wake(key_of("Database", database))
+            for role in objects.of_cluster("DatabaseRole", cluster):
+                wake(key_of("DatabaseRole", role))
+
+        servers = Servers(
+            kubernetes=kubernetes,
+            settings=settings,
+            on_change=wake_objects,
+            on_lost=lambda cluster: wake(Key("DatabaseCluster", "", cluster)),
+        )
+        return cls(
+            Context(
+                objects=objects,
+                kubernetes=kubernetes,
+                servers=servers,
+                keyring=await load_keyring(kubernetes, settings.namespace),
+                owner_id=await kubernetes.kube_system_uid(),
+            )
+        )
+
+    async def reconcile(self, key: Key) -> Outcome:
+        """Do what one object needs now, and say what came of it."""
+        obj = self._context.objects.get(key)
+        if obj is None:
+            return await self._forget(key)
+        if key.kind == "DatabaseCluster":
+            return await reconcile_cluster(self._context, key, obj)
+        if is_deleting(obj) and is_let_go(obj):
+            message = "Let go by annotation; the server is left as it is"
+            event = Event("Warning", "Released", message)
+            return Outcome(release=True, events=(event,))
+        try:
+            return await self._dispatch(key, obj)
+        except Blocked as blocked:
+            return blocked_outcome(blocked, obj)
+        except PostgresError as error:
+            return self._failed(obj, error)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._context.servers.close()
+
+    async def _forget(self, key: Key) -> Outcome:
+        if key.kind == "DatabaseCluster":
+            await self._context.servers.forget(key.name)
+        return Outcome()
+
+    async def _dispatch(self, key: Key, obj: Object) -> Outcome:
+        match key.kind, is_deleting(obj):
+            case "Database", False:
+                return await reconcile_database(self._context, key, obj)
+            case "Database", True:
+                return await finalize_database(self._context, key, obj)
+            case "DatabaseRole", False:
+                return await reconcile_role(self._context, key, obj)
+            case _:
+                return await finalize_role(self._context, key, obj)
+
+    def _failed(self, obj: Object, error: PostgresError) -> Outcome:
+        """Say what the server refused; anything may help, so it is tried again."""
+        cluster = obj["spec"]["databaseClusterRef"]["name"]
+        if isinstance(error, SERVER_LOST):
+            self._context.servers.lost(cluster)
+            blocked = unavailable(cluster)
+            if is_deleting(obj):
+                blocked = deletion_blocked(blocked.message)
+            return blocked_outcome(blocked, obj)
+        if isinstance(error, AlreadyExistsNow | Transient):
+            return Outcome(retry=True)
+        reason = (
+            Reason.MISSING_PRIVILEGES
+            if isinstance(error, MissingPrivilege)
+            else Reason.SERVER_ERROR
+        )
+        return Outcome(
+            conditions=waiting(reason, str(error)),
+            events=warn_once(obj, reason, str(error)),
+            retry=True,
+        )

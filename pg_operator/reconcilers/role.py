@@ -1,0 +1,212 @@
+"""A DatabaseRole: create it, give it its password, and keep its grants exact."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pg_operator.api.conditions import Reason
+from pg_operator.api.guard import guard
+from pg_operator.api.specs import DatabaseRoleSpec
+from pg_operator.api.validation import refusal, validate_databaserole
+from pg_operator.kube.secrets import SecretError
+from pg_operator.plan.deletion import effective_role_policy
+from pg_operator.plan.desired import desired_role
+from pg_operator.plan.diff import diff
+from pg_operator.plan.operations import AlterRole, Plan
+from pg_operator.plan.policies import Ownership, ownership
+from pg_operator.plan.state import (
+    Claimant,
+    Dependencies,
+    Mark,
+    Password,
+    Pending,
+    RoleState,
+)
+from pg_operator.postgres.apply import apply
+from pg_operator.postgres.observe import observe_dependencies, observe_role
+from pg_operator.reconcilers.context import Context, claimant_of, is_deleting
+from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome
+from pg_operator.reconcilers.ownership import check_ownership
+from pg_operator.reconcilers.permissions import (
+    Resolved,
+    resolve_permissions,
+    with_grants,
+)
+from pg_operator.reconcilers.progress import (
+    Blocked,
+    partially_applied,
+    ready,
+)
+from pg_operator.reconcilers.references import check_allowed, find_cluster, link_to
+from pg_operator.reconcilers.servers import Link
+
+MOST_PENDING_SHOWN: Final = 64
+
+
+async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
+    """Make a DatabaseRole true on its server.
+
+    Raises:
+        Blocked: it cannot be worked on now.
+        PostgresError: the server refused something.
+    """
+    guarded = guard(role["spec"], validate_databaserole(role).errors)
+    if guarded.stalled:
+        raise Blocked(Reason.INVALID_SPEC, refusal(guarded.stalled), terminal=True)
+    spec = DatabaseRoleSpec.parse(guarded.spec)
+    cluster = find_cluster(context, spec.database_cluster_ref.name)
+    check_allowed(cluster, key, path="spec.roleName", name=spec.role_name)
+    link = await link_to(context, cluster)
+    claimant = claimant_of(context, key)
+
+    observed, dependencies = await observe_shared_role(context, link, spec.role_name)
+    owned = role_ownership(context, link, observed, claimant)
+    check_ownership(
+        owned,
+        what=f"role '{spec.role_name}'",
+        cluster=spec.database_cluster_ref.name,
+    )
+    if owned is Ownership.ABSENT and is_deleting(cluster):
+        raise Blocked(
+            Reason.CLUSTER_TERMINATING,
+            f"DatabaseCluster '{spec.database_cluster_ref.name}' is being deleted and "
+            "takes no new roles",
+        )
+    password = await _read_password(context, key, spec)
+    if isinstance(password, Blocked) and not observed.exists:
+        raise password
+
+    resolved = await resolve_permissions(
+        context, key, spec, link=link, observed=observed, faulty=guarded.held
+    )
+    observed = with_grants(observed, resolved)
+    desired = desired_role(
+        spec,
+        claimant=claimant,
+        observed=observed,
+        server=link.server,
+        password=None if isinstance(password, Blocked) else password,
+        grants=resolved.grants,
+        scope=resolved.scope,
+    )
+    plan = diff(desired, observed)
+    failed: tuple[Pending, ...] = ()
+    if plan:
+        applied = await apply(
+            plan,
+            server=link.server,
+            connections=link.connections,
+            keyring=context.keyring,
+        )
+        failed = applied.pending
+    if not observed.exists:
+        created, dependencies = await observe_shared_role(context, link, spec.role_name)
+        oid = created.oid
+    else:
+        oid = observed.oid
+
+    pending = (*resolved.pending, *failed)
+    status = {
+        "oid": oid,
+        "deletionPolicy": effective_role_policy(spec.deletion_policy, dependencies),
+        "passwordFingerprint": _fingerprint(desired.mark),
+        "grants": _grants_status(resolved, failed),
+    }
+    events = _events(plan, spec.role_name, created=not observed.exists)
+    if isinstance(password, Blocked):
+        outcome = password.outcome(role)
+        return Outcome(
+            conditions=outcome.conditions,
+            status=status,
+            events=(*events, *outcome.events),
+        )
+    if pending:
+        return partially_applied(role, pending, status=status, events=events)
+    return Outcome(
+        conditions=ready(f"role '{spec.role_name}' is as declared"),
+        status=status,
+        events=tuple(events),
+    )
+
+
+async def observe_shared_role(
+    context: Context, link: Link, name: str
+) -> tuple[RoleState, Dependencies]:
+    """Observe a role from outside: its row, its mark, and where it is entangled."""
+    async with link.connections.session() as connection:
+        observed = await observe_role(connection, name, keyring=context.keyring)
+        return observed, await observe_dependencies(connection, name)
+
+
+def role_ownership(
+    context: Context, link: Link, observed: RoleState, claimant: Claimant
+) -> Ownership:
+    """Tell whose the observed role is, as seen from one object."""
+    return ownership(
+        observed,
+        claimant=claimant,
+        login=link.server.login,
+        is_living=context.is_living,
+        protected=(link.dsn.user,),
+    )
+
+
+async def _read_password(
+    context: Context, key: Key, spec: DatabaseRoleSpec
+) -> Password | Blocked | None:
+    """Return the password, None when none is declared, or why it cannot be read."""
+    reference = spec.password
+    if reference is None:
+        return None
+    secret = await context.kubernetes.read_secret(key.namespace, reference.name)
+    if secret is None:
+        return Blocked(
+            Reason.SECRET_NOT_FOUND,
+            f"spec.password.name: Secret '{reference.name}' does not exist in this "
+            f"namespace; create it with the password under key '{reference.key}'",
+        )
+    try:
+        text = secret.text(reference.key)
+    except SecretError as error:
+        return Blocked(Reason.SECRET_KEY_NOT_FOUND, f"spec.password: {error}")
+    if "\0" in text.reveal():
+        return Blocked(
+            Reason.INVALID_PASSWORD,
+            f"spec.password: key '{reference.key}' of Secret '{reference.name}' has "
+            "a NUL character in it, which PostgreSQL takes in no password",
+        )
+    fingerprint = context.keyring.fingerprint(text, role=spec.role_name)
+    return Password(fingerprint, text)
+
+
+def _fingerprint(mark: object) -> str | None:
+    return mark.password if isinstance(mark, Mark) else None
+
+
+def _grants_status(resolved: Resolved, failed: Sequence[Pending]) -> dict[str, Any]:
+    """Count the privileges, and list what is missing with its reason."""
+    pending = (*resolved.pending, *failed)
+    wanted = len(resolved.grants)
+    return {
+        "desired": wanted,
+        "applied": wanted - min(wanted, len(failed)),
+        "pending": [
+            {"path": part.path, "reason": part.reason, "message": part.message}
+            for part in pending[:MOST_PENDING_SHOWN]
+        ],
+    }
+
+
+def _events(plan: Plan, role: str, *, created: bool) -> list[Event]:
+    """Return the one Event about what was done."""
+    if created:
+        return [Event("Normal", "RoleCreated", f"Created role '{role}'")]
+    if not plan:
+        return []
+    passwords = [
+        operation
+        for operation in plan.operations
+        if isinstance(operation, AlterRole) and operation.password is not None
+    ]
+    if passwords:
+        return [Event("Normal", "PasswordChanged", f"Set role '{role}''s password")]
+    return [Event("Normal", "RoleUpdated", "; ".join(plan.describe())[:1000])]

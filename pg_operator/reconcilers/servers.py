@@ -1,0 +1,216 @@
+"""The servers behind DatabaseClusters: one link each, opened once and shared."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pg_operator.api.conditions import Reason
+from pg_operator.api.specs import DatabaseClusterSpec
+from pg_operator.api.validation import refusal, validate_databasecluster
+from pg_operator.kube.client import Kubernetes
+from pg_operator.kube.secrets import SecretError
+from pg_operator.plan.state import Server
+from pg_operator.postgres.connect import ServerConnections
+from pg_operator.postgres.dsn import Dsn, parse_dsn
+from pg_operator.postgres.errors import (
+    AuthenticationFailed,
+    InvalidDSN,
+    PostgresError,
+)
+from pg_operator.postgres.observe import observe_server
+from pg_operator.reconcilers.outcome import Object
+from pg_operator.reconcilers.settings import Settings
+
+Source = tuple[str, ...]
+
+
+class Unavailable(Exception):
+    """A DatabaseCluster's server cannot be used; says why, for its condition.
+
+    With `terminal` set, nothing but a change of the object or its Secret helps.
+    """
+
+    def __init__(self, reason: Reason, message: str, *, terminal: bool = True) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.terminal = terminal
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A probed server with its connections, and the DSN they are made from."""
+
+    server: Server
+    dsn: Dsn
+    connections: ServerConnections
+    source: Source
+
+
+@dataclass(slots=True)
+class _Entry:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    link: Link | None = None
+    failure: Unavailable | None = None
+
+
+class Servers:
+    """Keeps one `Link` a DatabaseCluster and tells when it changes.
+
+    `on_change` is called with a DatabaseCluster's name when its objects should look
+    again (the server came back, or its DSN changed), `on_lost` when the DatabaseCluster
+    itself should (the server stopped answering).
+    """
+
+    def __init__(
+        self,
+        *,
+        kubernetes: Kubernetes,
+        settings: Settings,
+        on_change: Callable[[str], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self._kubernetes = kubernetes
+        self._settings = settings
+        self._on_change = on_change
+        self._on_lost = on_lost
+        self._entries: dict[str, _Entry] = {}
+
+    async def connect(self, cluster: Object) -> Link:
+        """Probe a DatabaseCluster's server by its Secret as it is now.
+
+        Raises:
+            Unavailable: the server cannot be used.
+        """
+        entry = self._entry(cluster["metadata"]["name"])
+        async with entry.lock:
+            return await self._renew(entry, cluster)
+
+    async def link(self, cluster: Object) -> Link:
+        """Return the link, probing first only when that was never done.
+
+        Raises:
+            Unavailable: the last probe failed; only the next one finds out more.
+        """
+        entry = self._entry(cluster["metadata"]["name"])
+        async with entry.lock:
+            if entry.failure is not None:
+                raise entry.failure
+            return entry.link or await self._renew(entry, cluster)
+
+    def lost(self, cluster_name: str) -> None:
+        """Take note that a server did not answer; its objects wait from now on."""
+        self._entry(cluster_name).failure = Unavailable(
+            Reason.SERVER_UNREACHABLE,
+            "the server stopped answering; it is tried again every few seconds",
+            terminal=False,
+        )
+        self._on_lost(cluster_name)
+
+    async def forget(self, cluster_name: str) -> None:
+        """Close what belongs to a DatabaseCluster that is gone."""
+        if entry := self._entries.pop(cluster_name, None):
+            async with entry.lock:
+                await _close(entry.link)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for name in tuple(self._entries):
+            await self.forget(name)
+
+    def _entry(self, cluster_name: str) -> _Entry:
+        return self._entries.setdefault(cluster_name, _Entry())
+
+    async def _renew(self, entry: _Entry, cluster: Object) -> Link:
+        """Probe, and tell the objects when what they were told is no longer true."""
+        old, failure = entry.link, entry.failure
+        try:
+            link = await self._probe(cluster, old)
+        except Unavailable as unavailable:
+            entry.link, entry.failure = None, unavailable
+            await _close(old)
+            raise
+        entry.link, entry.failure = link, None
+        if old is not None and old.connections is not link.connections:
+            await _close(old)
+        if failure is not None or (old is not None and old.source != link.source):
+            self._on_change(cluster["metadata"]["name"])
+        return link
+
+    async def _probe(self, cluster: Object, old: Link | None) -> Link:
+        """Return a link by the Secret as it is; it may reuse the old connections."""
+        dsn, source = await self._read_dsn(cluster)
+        if old is not None and old.source == source:
+            connections = old.connections
+        else:
+            limit = int(source[-1])
+            connections = ServerConnections(dsn, max_connections=limit)
+        try:
+            async with connections.session() as connection:
+                server = await observe_server(connection)
+        except PostgresError as error:
+            await connections.close()
+            raise _unavailable(error) from None
+        if server.in_recovery:
+            await connections.close()
+            raise Unavailable(
+                Reason.SERVER_IN_RECOVERY,
+                "the server is a standby (in recovery) and takes no writes; "
+                "point the DSN at the primary",
+                terminal=False,
+            )
+        return Link(server=server, dsn=dsn, connections=connections, source=source)
+
+    async def _read_dsn(self, cluster: Object) -> tuple[Dsn, Source]:
+        """Return the DSN and what identifies it: Secret version and limits."""
+        errors = validate_databasecluster(cluster).errors
+        if errors:
+            raise Unavailable(Reason.INVALID_SPEC, refusal(errors))
+        spec = DatabaseClusterSpec.parse(cluster["spec"])
+        name, key = spec.connection.name, spec.connection.key
+        namespace = spec.connection.namespace or self._settings.namespace
+        self._check_namespace(namespace)
+        secret = await self._kubernetes.read_secret(namespace, name)
+        if secret is None:
+            raise Unavailable(
+                Reason.SECRET_NOT_FOUND,
+                f"Secret '{namespace}/{name}' does not exist; create it with the DSN "
+                f"under key '{key}'",
+            )
+        try:
+            dsn = parse_dsn(
+                secret.text(key), allow_loopback=self._settings.allow_loopback_servers
+            )
+        except SecretError as error:
+            raise Unavailable(Reason.SECRET_KEY_NOT_FOUND, str(error)) from None
+        except InvalidDSN as error:
+            message = f"the DSN in Secret '{namespace}/{name}' is refused: {error}"
+            raise Unavailable(Reason.INVALID_DSN, message) from None
+        version = secret.resource_version
+        return dsn, (namespace, name, key, version, str(spec.max_connections))
+
+    def _check_namespace(self, namespace: str) -> None:
+        allowed = {self._settings.namespace, *self._settings.connection_namespaces}
+        if namespace not in allowed:
+            raise Unavailable(
+                Reason.SECRET_NOT_ALLOWED,
+                f"spec.connection.namespace '{namespace}' is not open to DSN Secrets; "
+                f"put the Secret into '{self._settings.namespace}', or start the "
+                f"controller with --connection-namespaces={namespace}",
+            )
+
+
+async def _close(link: Link | None) -> None:
+    if link is not None:
+        await link.connections.close()
+
+
+def _unavailable(error: PostgresError) -> Unavailable:
+    """Say what is wrong with a server without its address or a password."""
+    if isinstance(error, AuthenticationFailed):
+        return Unavailable(
+            Reason.AUTHENTICATION_FAILED,
+            "the server refused the DSN's user or password; correct the Secret",
+            terminal=False,
+        )
+    return Unavailable(Reason.SERVER_UNREACHABLE, str(error), terminal=False)
