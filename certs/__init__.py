@@ -1,0 +1,1 @@
+"""Certificates of the webhook server: issuing them, and reloading mounted ones."""

@@ -1,0 +1,16 @@
+"""The command `pg-operator`."""
+
+import click
+
+from pg_operator.cli.controller import controller
+from pg_operator.cli.webhook import webhook
+
+
+@click.group()
+@click.version_option(package_name="pg-operator")
+def main() -> None:
+    """PostgreSQL databases, logins and grants on existing servers, by kubectl apply."""
+
+
+main.add_command(controller)
+main.add_command(webhook)

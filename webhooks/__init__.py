@@ -1,0 +1,1 @@
+"""Admission: refuse what cannot be made true, while the user still looks."""

@@ -1,0 +1,113 @@
+"""The webhook process: Kopf with admission handlers and nothing else."""
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Final
+
+import kopf
+from kopf._cogs.structs.ephemera import AnyMemo
+from kopf._cogs.structs.references import Insights
+from kopf._core.engines.peering import Identity
+from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
+
+from certs.reload import ServingCertificate
+from webhooks.handlers import register
+from webhooks.server import WebhookServer
+
+DRAIN_SECONDS: Final = 4.0
+
+
+class UnknownAPIServerError(Exception):
+    """Nothing says where the API server is; the text says what would."""
+
+
+async def serve(
+    *,
+    host: str,
+    port: int,
+    certificate: ServingCertificate,
+    drain_seconds: float = DRAIN_SECONDS,
+) -> None:
+    """Serve admission until SIGTERM or SIGINT, then drain.
+
+    The API server is found by $KUBECONFIG, else by the pod's service account. Raises
+    UnknownAPIServerError when there is neither, and OSError when the address cannot
+    be bound or the API server does not answer for about a minute.
+    """
+    settings = kopf.OperatorSettings()
+    if _login(settings=settings) is None:
+        raise UnknownAPIServerError(
+            "set KUBECONFIG to a file, or run in a pod with a service account"
+        )
+    registry = kopf.OperatorRegistry()
+    kopf.on.login(registry=registry)(_login)
+    routes = register(registry)
+    server = WebhookServer(
+        host=host,
+        port=port,
+        certificate=certificate,
+        routes=routes,
+        drain_seconds=drain_seconds,
+    )
+    insights = Insights()
+
+    async def serve_known_resources(
+        fn: kopf.WebhookFn,
+    ) -> AsyncIterator[kopf.WebhookClientConfig]:
+        # Kopf serves what it discovered once, at its start. The CRDs may be applied
+        # later, and a review is proof enough that its resource exists.
+        insights.webhook_resources.update(routes.values())
+        async for config in server(fn):
+            yield config
+
+    settings.admission.server = serve_known_resources
+    settings.admission.managed = None
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.networking.request_timeout = 30
+    await kopf.operator(
+        registry=registry,
+        settings=settings,
+        insights=insights,
+        memories=NoMemories(),
+        # Kopf would ask for the user's name, and not every uid has one.
+        identity=Identity("pg-operator-webhook"),
+        standalone=True,
+        clusterwide=True,
+    )
+
+
+def configure_logging(*, json: bool) -> None:
+    """Log to standard error, as text or as one JSON object a line."""
+    log_format = kopf.LogFormat.JSON if json else kopf.LogFormat.FULL
+    kopf.configure(log_format=log_format)
+    # Kopf reports each review here, a refused one as an error with its whole text.
+    # What matters is logged by the handlers.
+    logging.getLogger("kopf.objects").setLevel(logging.CRITICAL)
+
+
+def _login(
+    *, settings: kopf.OperatorSettings, **_: object
+) -> kopf.ConnectionInfo | None:
+    by_file = kopf.login_with_kubeconfig(settings=settings)
+    return by_file or kopf.login_with_service_account(settings=settings)
+
+
+class NoMemories(ResourceMemories):
+    """Remember no object: Kopf would keep one record for each uid, for ever."""
+
+    async def recall(
+        self,
+        raw_body: kopf.RawBody,
+        *,
+        memobase: AnyMemo | None = None,
+        noticed_by_listing: bool = False,
+        ephemeral: bool = False,  # noqa: ARG002
+    ) -> ResourceMemory:
+        """Make a record that is dropped with the review."""
+        return await super().recall(
+            raw_body,
+            memobase=memobase,
+            noticed_by_listing=noticed_by_listing,
+            ephemeral=True,
+        )
