@@ -1,0 +1,1 @@
+"""The edge: watches that feed a cache and a level-triggered work queue."""

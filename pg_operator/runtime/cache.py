@@ -1,0 +1,211 @@
+"""The objects as last seen, indexed by what is looked up. No I/O."""
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal, NamedTuple
+
+from pg_operator.api.specs import Kind
+from pg_operator.reconcilers.outcome import Key, Object
+
+CachedKind = Kind | Literal["Namespace"]
+Name = tuple[str, str]
+Entry = tuple[str, ...]
+
+# Far more than the objects deleted while one request or event is under way.
+_MOST_GONE: Final = 10_000
+
+
+class Change(NamedTuple):
+    """What became of one object; `new` is None when it is gone."""
+
+    kind: CachedKind
+    old: Object | None
+    new: Object | None
+
+
+class Cache:
+    """Keeps the newest version of every object; implements `Objects`.
+
+    Events, lists and answers to our own writes come here in any order, so an older
+    version never replaces a newer one, and a deleted object never comes back.
+    """
+
+    def __init__(self) -> None:
+        self._objects: defaultdict[CachedKind, dict[Name, Object]] = defaultdict(dict)
+        self._index: defaultdict[tuple[CachedKind, Entry], dict[Name, None]]
+        self._index = defaultdict(dict)
+        self._gone: OrderedDict[str, None] = OrderedDict()
+
+    def get(self, key: Key) -> Object | None:
+        """Return the object of that key, if it exists."""
+        return self._objects[key.kind].get((key.namespace, key.name))
+
+    def namespace(self, name: str) -> Object | None:
+        """Return a Namespace (its metadata only), if it exists."""
+        return self._objects["Namespace"].get(("", name))
+
+    def all(self, kind: CachedKind) -> tuple[Object, ...]:
+        """Return every object of a kind."""
+        return tuple(self._objects[kind].values())
+
+    def of_cluster(self, kind: Kind, cluster: str) -> tuple[Object, ...]:
+        """Return the Databases or DatabaseRoles that name a DatabaseCluster."""
+        return self.find(kind, "cluster", cluster)
+
+    def find(self, kind: Kind, *entry: str) -> tuple[Object, ...]:
+        """Return the objects with one of the entries that `index_entries` lists."""
+        names = self._index.get((kind, entry), {})
+        return tuple(self._objects[kind][name] for name in names)
+
+    def put(self, kind: CachedKind, obj: Object) -> Change | None:
+        """Store what a watch or list says; None when that is nothing new."""
+        metadata = obj["metadata"]
+        name = _name(obj)
+        old = self._objects[kind].get(name)
+        if metadata["uid"] in self._gone:
+            return None
+        if old is not None and not _is_newer(obj, than=old):
+            return None
+        if old is not None:
+            self._drop(kind, old, gone=old["metadata"]["uid"] != metadata["uid"])
+        new = _slim(kind, obj)
+        self._objects[kind][name] = new
+        for entry in index_entries(new):
+            self._index[kind, entry][name] = None
+        return Change(kind, old, new)
+
+    def refresh(self, kind: CachedKind, obj: Object) -> Change | None:
+        """Store the answer to a write of ours, unless the object is gone by now."""
+        stored = self._objects[kind].get(_name(obj))
+        if stored is None or stored["metadata"]["uid"] != obj["metadata"]["uid"]:
+            return None
+        return self.put(kind, obj)
+
+    def remove(self, kind: CachedKind, obj: Object) -> Change | None:
+        """Drop a deleted object; None when it, or its successor, is not stored."""
+        uid = obj["metadata"]["uid"]
+        self._remember_gone(uid)
+        old = self._objects[kind].get(_name(obj))
+        if old is None or old["metadata"]["uid"] != uid:
+            return None
+        self._drop(kind, old, gone=True)
+        return Change(kind, old, None)
+
+    def replace(
+        self, kind: CachedKind, objects: Iterable[Object], *, version: str
+    ) -> list[Change]:
+        """Store a whole list of `version`; return what differed from it.
+
+        An object that is missing in it is gone, unless it is younger than the list.
+        """
+        listed = list(objects)
+        found = {obj["metadata"]["uid"] for obj in listed}
+        missing = [
+            obj
+            for obj in self.all(kind)
+            if obj["metadata"]["uid"] not in found
+            and not _is_later(obj["metadata"]["resourceVersion"], than=version)
+        ]
+        changes = [self.remove(kind, obj) for obj in missing]
+        changes += [self.put(kind, obj) for obj in listed]
+        return [change for change in changes if change is not None]
+
+    def _drop(self, kind: CachedKind, obj: Object, *, gone: bool) -> None:
+        name = _name(obj)
+        del self._objects[kind][name]
+        for entry in index_entries(obj):
+            names = self._index[kind, entry]
+            del names[name]
+            if not names:
+                del self._index[kind, entry]
+        if gone:
+            self._remember_gone(obj["metadata"]["uid"])
+
+    def _remember_gone(self, uid: str) -> None:
+        self._gone[uid] = None
+        if len(self._gone) > _MOST_GONE:
+            self._gone.popitem(last=False)
+
+
+def index_entries(obj: Object) -> set[Entry]:
+    """Return what an object is found by.
+
+    An entry is a word and values: `cluster` NAME; `namespace` NAME; `named` CLUSTER and
+    the database's or role's name there; `permits` CLUSTER and a database that a role
+    has permissions in; `terminating` CLUSTER; `service` NAMESPACE NAME; `secret`
+    NAMESPACE NAME, where no namespace is that of the object, or the operator's.
+    """
+    spec, metadata = obj.get("spec", {}), obj["metadata"]
+    namespace = metadata.get("namespace", "")
+    cluster = cluster_of(obj)
+    entries: set[Entry] = set()
+    if namespace:
+        entries.add(("namespace", namespace))
+    if cluster:
+        entries.add(("cluster", cluster))
+        entries.add(("named", cluster, str(spec.get("roleName", spec.get("name")))))
+        for permission in spec.get("permissions") or ():
+            entries.add(("permits", cluster, str(permission.get("database"))))
+        if is_terminating(obj):
+            entries.add(("terminating", cluster))
+    if service := service_of(obj):
+        entries.add(("service", namespace, service))
+    for field in ("connection", "password"):
+        if reference := spec.get(field):
+            owner = str(reference.get("namespace", namespace))
+            entries.add(("secret", owner, str(reference.get("name"))))
+    return entries
+
+
+def cluster_of(obj: Object) -> str:
+    """Return the name of the DatabaseCluster that an object refers to, or ""."""
+    reference = obj.get("spec", {}).get("databaseClusterRef") or {}
+    return str(reference.get("name", ""))
+
+
+def service_of(obj: Object) -> str:
+    """Return the Service that a Database keeps alive, or ""."""
+    if is_terminating(obj):
+        return ""
+    return obj.get("spec", {}).get("databaseServiceName") or ""
+
+
+def is_terminating(obj: Object) -> bool:
+    """Tell whether an object's deletion has begun."""
+    return "deletionTimestamp" in obj["metadata"]
+
+
+def _name(obj: Object) -> Name:
+    metadata = obj["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]
+
+
+def _slim(kind: CachedKind, obj: Object) -> Object:
+    """Leave out what nobody reads: it is most of an object's size."""
+    metadata: Mapping[str, Any] = {
+        field: value
+        for field, value in obj["metadata"].items()
+        if field != "managedFields"
+    }
+    if kind == "Namespace":
+        return {"metadata": metadata}
+    return {**obj, "metadata": metadata}
+
+
+def _is_newer(obj: Object, *, than: Object) -> bool:
+    version = obj["metadata"]["resourceVersion"]
+    stored = than["metadata"]["resourceVersion"]
+    if version == stored:
+        return False
+    return not _is_later(stored, than=version)
+
+
+def _is_later(version: str, *, than: str) -> bool:
+    """Compare two resource versions; those that are no numbers have no order.
+
+    Kubernetes keeps them comparable within one resource since 1.35, and etcd's
+    revisions always were.
+    """
+    if not (version.isdecimal() and than.isdecimal()):
+        return False
+    return int(version) > int(than)

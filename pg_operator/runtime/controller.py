@@ -1,0 +1,212 @@
+"""The controller process: watches feed the cache and the queue, workers empty it."""
+
+import asyncio
+import logging
+import random
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Final, NoReturn, TypeVar
+
+from prometheus_client import CollectorRegistry
+
+from pg_operator.api.specs import PLURALS
+from pg_operator.kube.client import Kubernetes, core_path, object_path
+from pg_operator.kube.errors import KubernetesError
+from pg_operator.kube.events import Events
+from pg_operator.kube.watch import watch_secrets
+from pg_operator.reconcilers.outcome import Key
+from pg_operator.reconcilers.reconcile import Reconcilers
+from pg_operator.runtime.cache import Cache
+from pg_operator.runtime.feed import Feed
+from pg_operator.runtime.health import Metrics, serve_health
+from pg_operator.runtime.limits import Limits
+from pg_operator.runtime.queue import Backlog, WorkQueue
+from pg_operator.runtime.settings import ControllerSettings
+from pg_operator.runtime.watches import Watches
+from pg_operator.runtime.worker import Worker
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+START_AGAIN_SECONDS: Final = 2.0
+# What was deleted between our first list and Kopf's, neither of them tells.
+FIRST_RELIST_SECONDS: Final = 15.0
+
+
+async def run(settings: ControllerSettings) -> None:
+    """Run the controller until SIGTERM or SIGINT.
+
+    Raises:
+        Exception: the process cannot go on, and is to be started anew.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    registry = CollectorRegistry()
+    async with await Kubernetes.from_environment() as kubernetes:
+        controller = Controller(settings, kubernetes, Metrics(registry))
+        async with serve_health(
+            address=settings.health_address,
+            registry=registry,
+            is_alive=controller.is_alive,
+            is_ready=controller.is_ready,
+        ):
+            await controller.run(stop)
+
+
+def spread() -> float:
+    """Return a factor that keeps what began together from staying together."""
+    return random.uniform(0.8, 1.2)  # noqa: S311 (nothing secret about it)
+
+
+class Controller:
+    """Wires the parts of the process and sees to their beginning and end."""
+
+    def __init__(
+        self, settings: ControllerSettings, kubernetes: Kubernetes, metrics: Metrics
+    ) -> None:
+        self._settings = settings
+        self._kubernetes = kubernetes
+        self._metrics = metrics
+        self._cache = Cache()
+        self._limits = Limits(self._cache, workers=settings.workers, jitter=spread)
+        backlog = Backlog[Key](
+            capacity=settings.workers,
+            group_of=self._limits.group_of,
+            limit_of=self._limits.limit_of,
+            jitter=spread,
+        )
+        metrics.watch_depth(lambda: backlog.queued)
+        self._queue = WorkQueue(
+            backlog,
+            clock=time.monotonic,
+            on_add=metrics.added,
+            on_retry=metrics.retried,
+        )
+        self._feed = Feed(
+            self._cache,
+            wake=self._queue.add,
+            operator_namespace=settings.reconcilers.namespace,
+        )
+        self._watches = Watches(self._feed.event)
+        self._secrets_listed = asyncio.Event()
+        self._is_working = False
+
+    def is_alive(self) -> bool:
+        """Tell whether nothing has ended that must not; asking proves the loop runs."""
+        return self._watches.is_alive or not self._is_working
+
+    def is_ready(self) -> bool:
+        """Tell whether everything was listed and is being watched."""
+        return self._is_working
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then let what runs finish within the drain time.
+
+        Raises:
+            Exception: a watch or another part ended that must not.
+        """
+        serving = asyncio.create_task(self._serve())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not serving.done():
+            logger.info("Stopping, letting what runs finish")
+            self._queue.close()
+            if self._is_working:
+                drain = self._settings.drain.total_seconds()
+                await asyncio.wait({serving}, timeout=drain)
+            serving.cancel()
+        await asyncio.wait({serving})
+        if not serving.cancelled():
+            serving.result()
+
+    async def _serve(self) -> None:
+        """List, then watch and work until the queue is closed."""
+        await _patiently("list everything", self._list_everything)
+        reconcilers = await _patiently("read the keys", self._start_reconcilers)
+        worker = Worker(
+            cache=self._cache,
+            feed=self._feed,
+            queue=self._queue,
+            limits=self._limits,
+            reconcile=reconcilers.reconcile,
+            kubernetes=self._kubernetes,
+            events=Events(self._kubernetes),
+            metrics=self._metrics,
+            now=lambda: datetime.now(UTC),
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                watching = [
+                    group.create_task(self._watches.run()),
+                    group.create_task(self._watch_secrets()),
+                    group.create_task(self._list_again()),
+                ]
+                await self._watches.begun()
+                await self._secrets_listed.wait()
+                await self._work(worker)
+                for task in watching:
+                    task.cancel()
+        finally:
+            self._is_working = False
+            await reconcilers.close()
+
+    async def _work(self, worker: Worker) -> None:
+        """Give every key its turn until the queue is closed and the last is done."""
+        logger.info("Listed and watching")
+        self._is_working = True
+        async with asyncio.TaskGroup() as turns:
+            while (key := await self._queue.get()) is not None:
+                turns.create_task(worker.work(key))
+
+    async def _start_reconcilers(self) -> Reconcilers:
+        return await Reconcilers.start(
+            objects=self._cache,
+            kubernetes=self._kubernetes,
+            settings=self._settings.reconcilers,
+            wake=self._queue.add,
+        )
+
+    async def _watch_secrets(self) -> NoReturn:
+        await watch_secrets(
+            self._kubernetes,
+            self._feed.secret,
+            self._secrets_listed.set,
+            jitter=spread,
+        )
+
+    async def _list_everything(self) -> None:
+        """Bring the cache to what is stored: DatabaseClusters before what names them.
+
+        Without it "no such DatabaseCluster" might only mean that it was not seen yet.
+        """
+        objects, version = await self._kubernetes.list(core_path("namespaces"))
+        self._feed.listing("Namespace", objects, version=version)
+        for kind in PLURALS:
+            objects, version = await self._kubernetes.list(object_path(kind, ""))
+            self._feed.listing(kind, objects, version=version)
+
+    async def _list_again(self) -> NoReturn:
+        """List everything now and then: watches lose deletions when they are cut."""
+        delay = FIRST_RELIST_SECONDS
+        while True:
+            await asyncio.sleep(delay * spread())
+            delay = self._settings.relist.total_seconds()
+            try:
+                await self._list_everything()
+            except KubernetesError as error:
+                logger.warning("Cannot list everything anew: %s", error)
+
+
+async def _patiently(what: str, step: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a step until the API server lets it succeed."""
+    while True:
+        try:
+            return await step()
+        except KubernetesError as error:
+            logger.warning("Cannot %s yet: %s", what, error)
+            await asyncio.sleep(START_AGAIN_SECONDS)

@@ -1,0 +1,53 @@
+"""Where watches, lists and our own writes meet: cache first, then the wakes."""
+
+from collections.abc import Callable, Iterable
+
+from pg_operator.reconcilers.outcome import Key, Object
+from pg_operator.runtime.cache import Cache, CachedKind, Change
+from pg_operator.runtime.wakes import secret_wakes, wakes
+
+
+class Feed:
+    """Takes in what is seen of the API server and wakes whom it concerns."""
+
+    def __init__(
+        self, cache: Cache, *, wake: Callable[[Key], None], operator_namespace: str
+    ) -> None:
+        self._cache = cache
+        self._wake = wake
+        self._operator_namespace = operator_namespace
+
+    def event(self, kind: CachedKind, event_type: str | None, obj: Object) -> None:
+        """Take in a watch event; no type means that a list had the object."""
+        if event_type == "DELETED":
+            self._carry(self._cache.remove(kind, obj))
+        else:
+            self._carry(self._cache.put(kind, obj))
+
+    def listing(
+        self, kind: CachedKind, objects: Iterable[Object], *, version: str
+    ) -> None:
+        """Take in everything there is of a kind."""
+        for change in self._cache.replace(kind, objects, version=version):
+            self._carry(change)
+
+    def answer(self, kind: CachedKind, obj: Object) -> None:
+        """Take in what the API server made of a write of ours."""
+        self._carry(self._cache.refresh(kind, obj))
+
+    def gone(self, kind: CachedKind, obj: Object) -> None:
+        """Take in that the API server does not know an object any more."""
+        self._carry(self._cache.remove(kind, obj))
+
+    def secret(self, namespace: str, name: str) -> None:
+        """Take in that a Secret is not what it was."""
+        for key in secret_wakes(
+            namespace, name, self._cache, operator_namespace=self._operator_namespace
+        ):
+            self._wake(key)
+
+    def _carry(self, change: Change | None) -> None:
+        if change is not None:
+            # In an order of its own: a set of keys has another one in every process.
+            for key in sorted(wakes(change, self._cache)):
+                self._wake(key)

@@ -1,0 +1,65 @@
+"""What a DatabaseCluster's spec says about the pace of work on its server."""
+
+from collections.abc import Callable, Hashable
+from datetime import timedelta
+from typing import Final
+
+from pg_operator.api.specs import DatabaseClusterSpec
+from pg_operator.api.values import LONGEST_RESYNC, SHORTEST_RESYNC, parse_duration
+from pg_operator.reconcilers.outcome import Key, Object
+from pg_operator.runtime.cache import Cache, cluster_of
+
+DEFAULT_RESYNC: Final = str(DatabaseClusterSpec.model_fields["resync_interval"].default)
+DEFAULT_CONNECTIONS: Final = int(
+    DatabaseClusterSpec.model_fields["max_connections"].default
+)
+# The group of keys that belong to no server: probes, and objects that are gone.
+NO_SERVER: Final = ""
+
+
+class Limits:
+    """Looks the limits up, as they are now; what is not valid counts as not written.
+
+    Intervals are multiplied with what `jitter` returns, a factor around 1.
+    """
+
+    def __init__(
+        self, cache: Cache, *, workers: int, jitter: Callable[[], float]
+    ) -> None:
+        self._cache = cache
+        self._workers = workers
+        self._jitter = jitter
+
+    def group_of(self, key: Key) -> str:
+        """Return the DatabaseCluster whose server the key's work needs.
+
+        A probe is in no such group: it must not queue behind the objects that wait
+        for the very server that it probes.
+        """
+        obj = self._cache.get(key)
+        return NO_SERVER if obj is None else cluster_of(obj)
+
+    def limit_of(self, group: Hashable) -> int:
+        """Return how many keys of a group may run at a time.
+
+        Probes leave room for others even if every server hangs.
+        """
+        if group == NO_SERVER:
+            return max(1, self._workers // 2)
+        limit = self._spec_of(str(group)).get("maxConnections")
+        return limit if isinstance(limit, int) else DEFAULT_CONNECTIONS
+
+    def resync_interval(self, key: Key) -> timedelta:
+        """Return how long an object may rest before it is looked at again."""
+        cluster = key.name if key.kind == "DatabaseCluster" else self.group_of(key)
+        text = self._spec_of(cluster).get("resyncInterval", DEFAULT_RESYNC)
+        try:
+            interval = parse_duration(str(text))
+        except ValueError:
+            interval = parse_duration(DEFAULT_RESYNC)
+        return min(max(interval, SHORTEST_RESYNC), LONGEST_RESYNC) * self._jitter()
+
+    def _spec_of(self, cluster: str) -> Object:
+        obj = self._cache.get(Key("DatabaseCluster", "", cluster)) or {}
+        spec: Object = obj.get("spec", {})
+        return spec

@@ -1,0 +1,225 @@
+"""A level-triggered work queue: which key runs when, and never twice at a time."""
+
+import asyncio
+import heapq
+import itertools
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from typing import Final, Generic, TypeVar
+
+FIRST_BACKOFF: Final = 1.0
+LONGEST_BACKOFF: Final = 300.0
+# 2 to this power is beyond the longest backoff; larger ones would only overflow.
+_MOST_DOUBLINGS: Final = 10
+
+K = TypeVar("K", bound=Hashable)
+
+
+def _ignore(_key: object) -> None:
+    pass
+
+
+class Backlog(Generic[K]):
+    """The queue's state and its laws; told the time (in seconds), it never waits.
+
+    A key is queued once however often it is added, runs once at a time, and runs again
+    when it was added while it ran. Groups take turns, each with at most `limit_of`
+    running keys, so that one slow group never holds up the others. `jitter` is called
+    for a factor around 1 with which delays are multiplied.
+    """
+
+    def __init__(
+        self,
+        *,
+        capacity: int,
+        group_of: Callable[[K], Hashable],
+        limit_of: Callable[[Hashable], int],
+        jitter: Callable[[], float],
+    ) -> None:
+        self._capacity = capacity
+        self._group_of = group_of
+        self._limit_of = limit_of
+        self._jitter = jitter
+        # Groups in the order of their turns; a group with nothing queued is absent.
+        self._queued: OrderedDict[Hashable, OrderedDict[K, None]] = OrderedDict()
+        self._placed: dict[K, Hashable] = {}
+        self._running: dict[K, Hashable] = {}
+        self._busy: Counter[Hashable] = Counter()
+        self._dirty: set[K] = set()
+        self._due: dict[K, float] = {}
+        # May hold moments that are no longer in `_due`; those are passed over.
+        self._moments: list[tuple[float, int, K]] = []
+        self._order = itertools.count()
+        self._failures: dict[K, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._placed)
+
+    @property
+    def queued(self) -> tuple[K, ...]:
+        """The keys that wait for their turn."""
+        return tuple(self._placed)
+
+    @property
+    def running(self) -> frozenset[K]:
+        """The keys that were taken and are not done."""
+        return frozenset(self._running)
+
+    def add(self, key: K) -> bool:
+        """Queue a key; tell whether that was news."""
+        if key in self._running:
+            is_new = key not in self._dirty
+            self._dirty.add(key)
+            return is_new
+        if key in self._placed:
+            return False
+        group = self._group_of(key)
+        self._placed[key] = group
+        self._queued.setdefault(group, OrderedDict())[key] = None
+        return True
+
+    def add_after(self, key: K, delay: float, *, now: float) -> None:
+        """Queue a key later, or at the earlier moment that it already has."""
+        moment = now + delay
+        if moment < self._due.get(key, float("inf")):
+            self._due[key] = moment
+            heapq.heappush(self._moments, (moment, next(self._order), key))
+
+    def retry(self, key: K, *, now: float) -> float:
+        """Queue a key after its backoff, which doubles each time; return the delay."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        doubled = FIRST_BACKOFF * (1 << min(failures, _MOST_DOUBLINGS))
+        delay = min(doubled, LONGEST_BACKOFF) * self._jitter()
+        self.add_after(key, delay, now=now)
+        return delay
+
+    def forget(self, key: K) -> None:
+        """Begin the next backoff of a key at its shortest."""
+        self._failures.pop(key, None)
+
+    def promote(self, *, now: float) -> list[K]:
+        """Queue the keys whose moment has come; return those that were not queued."""
+        promoted = []
+        while self._moments and self._moments[0][0] <= now:
+            moment, _, key = heapq.heappop(self._moments)
+            if self._due.get(key) == moment:
+                del self._due[key]
+                if self.add(key):
+                    promoted.append(key)
+        return promoted
+
+    def take(self) -> K | None:
+        """Take the next key that may run now.
+
+        What was scheduled for it is dropped: the run that begins says what is next.
+        """
+        if len(self._running) >= self._capacity:
+            return None
+        group = next(filter(self._has_room, self._queued), None)
+        if group is None:
+            return None
+        keys = self._queued[group]
+        key, _ = keys.popitem(last=False)
+        if keys:
+            self._queued.move_to_end(group)
+        else:
+            del self._queued[group]
+        del self._placed[key]
+        self._due.pop(key, None)
+        self._running[key] = group
+        self._busy[group] += 1
+        return key
+
+    def done(self, key: K) -> None:
+        """End the run of a taken key; queue it again if it was added meanwhile."""
+        group = self._running.pop(key)
+        self._busy[group] -= 1
+        if not self._busy[group]:
+            del self._busy[group]
+        if key in self._dirty:
+            self._dirty.remove(key)
+            self.add(key)
+
+    def next_moment(self) -> float | None:
+        """Return when the next delayed key is due."""
+        while self._moments:
+            moment, _, key = self._moments[0]
+            if self._due.get(key) == moment:
+                return moment
+            heapq.heappop(self._moments)
+        return None
+
+    def _has_room(self, group: Hashable) -> bool:
+        return self._busy[group] < max(1, self._limit_of(group))
+
+
+class WorkQueue(Generic[K]):
+    """A `Backlog` that waits; for one event loop and one consumer.
+
+    `on_add` and `on_retry` are told each key that is newly queued, or put off.
+    """
+
+    def __init__(
+        self,
+        backlog: Backlog[K],
+        *,
+        clock: Callable[[], float],
+        on_add: Callable[[K], None] = _ignore,
+        on_retry: Callable[[K], None] = _ignore,
+    ) -> None:
+        self._backlog = backlog
+        self._clock = clock
+        self._on_add = on_add
+        self._on_retry = on_retry
+        self._changed = asyncio.Event()
+        self._closed = False
+
+    def add(self, key: K) -> None:
+        """Queue a key now."""
+        if self._backlog.add(key):
+            self._on_add(key)
+            self._changed.set()
+
+    def add_after(self, key: K, delay: float) -> None:
+        """Queue a key in `delay` seconds at the latest."""
+        self._backlog.add_after(key, delay, now=self._clock())
+        self._changed.set()
+
+    def retry(self, key: K) -> float:
+        """Queue a key after its backoff; return that in seconds."""
+        delay = self._backlog.retry(key, now=self._clock())
+        self._on_retry(key)
+        self._changed.set()
+        return delay
+
+    def forget(self, key: K) -> None:
+        """Begin the next backoff of a key at its shortest."""
+        self._backlog.forget(key)
+
+    async def get(self) -> K | None:
+        """Wait for the next key to work on; None once the queue is closed."""
+        while not self._closed:
+            for key in self._backlog.promote(now=self._clock()):
+                self._on_add(key)
+            taken = self._backlog.take()
+            if taken is not None:
+                return taken
+            self._changed.clear()
+            moment = self._backlog.next_moment()
+            delay = None if moment is None else max(0.0, moment - self._clock())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._changed.wait()
+        return None
+
+    def done(self, key: K) -> None:
+        """End the run of a key that `get` returned."""
+        self._backlog.done(key)
+        self._changed.set()
+
+    def close(self) -> None:
+        """Hand out no more keys; those that run go on."""
+        self._closed = True
+        self._changed.set()

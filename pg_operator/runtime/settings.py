@@ -1,0 +1,22 @@
+"""What an administrator decides about the controller process."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pg_operator.reconcilers.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerSettings:
+    """The controller's flags, and the measures that have none.
+
+    `workers` keys are reconciled at a time at most. SIGTERM leaves those that run
+    `drain` to finish. Everything is listed anew about every `relist`, because a watch
+    that was interrupted does not tell what was deleted meanwhile.
+    """
+
+    reconcilers: Settings
+    health_address: tuple[str, int]
+    workers: int = 32
+    drain: timedelta = timedelta(seconds=25)
+    relist: timedelta = timedelta(minutes=5)

@@ -1,0 +1,193 @@
+"""Which objects should look again when something changes. Pure."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from pg_operator.api.specs import FINALIZER, GROUP, Kind
+from pg_operator.reconcilers.outcome import Key, Object
+from pg_operator.runtime.cache import (
+    Cache,
+    Change,
+    cluster_of,
+    is_terminating,
+    service_of,
+)
+
+_OBJECT_KINDS: Final[tuple[Kind, ...]] = ("Database", "DatabaseRole")
+
+
+def wakes(change: Change, cache: Cache) -> set[Key]:
+    """Return the keys that a change concerns; `cache` has it already.
+
+    What only a status says wakes others at most, never the object itself: it is the
+    operator's own word.
+    """
+    if _is_successor(change):
+        removed, added = change._replace(new=None), change._replace(old=None)
+        return wakes(removed, cache) | wakes(added, cache)
+    if change.kind == "Namespace":
+        return set(_of_namespace(change, cache))
+    itself, others = set(_of_itself(change, change.kind)), set[Key]()
+    match change.kind:
+        case "DatabaseCluster":
+            others.update(_of_cluster(change, cache))
+        case "Database":
+            others.update(_of_database(change, cache))
+        case "DatabaseRole":
+            others.update(_of_role(change, cache))
+    if change.new is None:
+        others.update(_terminating_cluster(cluster_of(_sides(change)[0]), cache))
+    return itself | (others - {key_of(change.kind, _sides(change)[0])})
+
+
+def secret_wakes(
+    namespace: str, name: str, cache: Cache, *, operator_namespace: str
+) -> set[Key]:
+    """Return the keys whose spec refers to a Secret."""
+    places = {namespace, "" if namespace == operator_namespace else namespace}
+    clusters = (
+        key_of("DatabaseCluster", cluster)
+        for place in places
+        for cluster in cache.find("DatabaseCluster", "secret", place, name)
+    )
+    roles = cache.find("DatabaseRole", "secret", namespace, name)
+    return {*clusters, *(key_of("DatabaseRole", role) for role in roles)}
+
+
+def key_of(kind: Kind, obj: Object) -> Key:
+    """Return an object's key."""
+    metadata = obj["metadata"]
+    return Key(kind, metadata.get("namespace", ""), metadata["name"])
+
+
+def _of_itself(change: Change, kind: Kind) -> Iterator[Key]:
+    """The object: it began, was told something else, or ended."""
+    old, new = change.old, change.new
+    if old is None or new is None:
+        yield key_of(kind, _sides(change)[0])
+        return
+    has_lost_finalizer = FINALIZER in _finalizers(old) and not (
+        FINALIZER in _finalizers(new) or is_terminating(new)
+    )
+    is_told = _differ(change, _annotations)
+    if _is_edited(change) or has_lost_finalizer or is_told:
+        yield key_of(kind, new)
+
+
+def _of_cluster(change: Change, cache: Cache) -> Iterator[Key]:
+    """Everything on it, when it may now be worked on, or differently, or not."""
+    if _is_edited(change) or _differ(change, _server):
+        yield from _found(cache, _OBJECT_KINDS, "cluster", _name(change))
+
+
+def _of_database(change: Change, cache: Cache) -> Iterator[Key]:
+    """Roles that may work in it, or were to go after it, and its rivals."""
+    if _is_edited(change) or _differ(change, _readiness):
+        for obj in _sides(change):
+            place = cluster_of(obj), _server_name(obj)
+            yield from _found(cache, ("DatabaseRole",), "permits", *place)
+            yield from _found(cache, ("DatabaseRole",), "terminating", place[0])
+            yield from _found(cache, ("Database",), "named", *place)
+    if _differ(change, service_of):
+        # Each sharer writes the Service with all its owners, so whoever writes last
+        # must have seen the last one come or go.
+        for obj in _sides(change):
+            place = obj["metadata"]["namespace"], service_of(obj)
+            yield from _found(cache, ("Database",), "service", *place)
+
+
+def _of_role(change: Change, cache: Cache) -> Iterator[Key]:
+    """Rivals for its name."""
+    if _is_edited(change):
+        for obj in _sides(change):
+            place = cluster_of(obj), _server_name(obj)
+            yield from _found(cache, ("DatabaseRole",), "named", *place)
+
+
+def _of_namespace(change: Change, cache: Cache) -> Iterator[Key]:
+    """Everything in it."""
+    if _is_edited(change):
+        yield from _found(cache, _OBJECT_KINDS, "namespace", _name(change))
+
+
+def _found(cache: Cache, kinds: Iterable[Kind], *entry: str) -> Iterator[Key]:
+    for kind in kinds:
+        for obj in cache.find(kind, *entry):
+            yield key_of(kind, obj)
+
+
+def _terminating_cluster(name: str, cache: Cache) -> Iterator[Key]:
+    """The DatabaseCluster that waits for its objects to go."""
+    key = Key("DatabaseCluster", "", name)
+    cluster = cache.get(key)
+    if cluster is not None and is_terminating(cluster):
+        yield key
+
+
+def _is_successor(change: Change) -> bool:
+    """Tell whether another object took the name: the deletion was not seen."""
+    old, new = change.old, change.new
+    if old is None or new is None:
+        return False
+    return bool(old["metadata"]["uid"] != new["metadata"]["uid"])
+
+
+def _is_edited(change: Change) -> bool:
+    """Tell whether an object came, went, began to go, or got another spec."""
+    return _differ(change, lambda obj: obj["metadata"].get("generation")) or _differ(
+        change, is_terminating
+    )
+
+
+def _differ(change: Change, view: Callable[[Object], Any]) -> bool:
+    old, new = change.old, change.new
+    if old is None or new is None:
+        return True
+    return bool(view(old) != view(new))
+
+
+def _sides(change: Change) -> list[Object]:
+    """The object before and after, as far as there is one: both may be referred to."""
+    return [obj for obj in (change.old, change.new) if obj is not None]
+
+
+def _name(change: Change) -> str:
+    return str(_sides(change)[0]["metadata"]["name"])
+
+
+def _server_name(obj: Object) -> str:
+    """The name that a Database or DatabaseRole has on its server."""
+    spec = obj.get("spec", {})
+    return str(spec.get("roleName", spec.get("name")))
+
+
+def _server(cluster: Object) -> tuple[object, ...]:
+    """What a DatabaseCluster's status says that its objects depend on."""
+    status = cluster.get("status", {})
+    available = _condition(status, "Available")
+    return available, status.get("server"), status.get("capabilities")
+
+
+def _readiness(database: Object) -> tuple[object, ...]:
+    status = database.get("status", {})
+    return _condition(status, "Ready"), status.get("oid")
+
+
+def _condition(status: Mapping[str, Any], type_: str) -> tuple[Any, Any] | None:
+    for condition in status.get("conditions", ()):
+        if condition.get("type") == type_:
+            return condition.get("status"), condition.get("reason")
+    return None
+
+
+def _finalizers(obj: Object) -> Iterable[str]:
+    return obj["metadata"].get("finalizers") or ()
+
+
+def _annotations(obj: Object) -> Mapping[str, str]:
+    """The annotations that are instructions to us."""
+    return {
+        name: value
+        for name, value in (obj["metadata"].get("annotations") or {}).items()
+        if name.startswith(f"{GROUP}/")
+    }

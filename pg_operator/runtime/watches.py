@@ -1,0 +1,185 @@
+"""The watches: Kopf tells what it sees, and does nothing else."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Final
+
+import kopf
+from kopf._cogs.structs.references import Insights
+from kopf._core.engines.peering import Identity
+
+from pg_operator.api.specs import GROUP, PLURALS, VERSION
+from pg_operator.reconcilers.outcome import Object
+from pg_operator.runtime.cache import CachedKind
+
+OnEvent = Callable[[CachedKind, str | None, Object], None]
+
+RESOURCES: Final[Mapping[CachedKind, tuple[str, str, str]]] = {
+    "Namespace": ("", "v1", "namespaces"),
+    **{kind: (GROUP, VERSION, plural) for kind, plural in PLURALS.items()},
+}
+END_SECONDS: Final = 5.0
+
+
+class WatchesEnded(Exception):
+    """Nothing is watched any more; only a new process helps."""
+
+
+class Watches:
+    """Runs Kopf in a thread with an event loop of its own.
+
+    At its end Kopf cancels every task of its loop that is younger than itself, and in
+    the main thread it takes SIGTERM for itself. In a loop of its own it can neither cut
+    off a reconcile nor end the process before the work that runs is done.
+    """
+
+    def __init__(self, on_event: OnEvent) -> None:
+        """Call `on_event` in the loop that runs `run`, in the order of the events."""
+        self._on_event = on_event
+        self._begun = asyncio.Event()
+        self._is_alive = False
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether Kopf is running."""
+        return self._is_alive
+
+    async def begun(self) -> None:
+        """Wait until Kopf has found every resource and is about to list it."""
+        await self._begun.wait()
+
+    async def run(self) -> None:
+        """Watch until cancelled.
+
+        Raises:
+            WatchesEnded: Kopf ended; what it said is the cause.
+        """
+        home = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = home.create_future()
+        stop = threading.Event()
+
+        def call_home(callback: Callable[..., None], *arguments: object) -> None:
+            # At the very end nobody may be home any more, which is all right.
+            with suppress(RuntimeError):
+                home.call_soon_threadsafe(callback, *arguments)
+
+        def watch() -> None:
+            error: BaseException | None = None
+            try:
+                asyncio.run(
+                    _run_kopf(
+                        lambda *event: call_home(self._on_event, *event),
+                        on_begun=lambda: call_home(self._begun.set),
+                        stop=stop,
+                    )
+                )
+            except BaseException as raised:  # noqa: BLE001 (told to the main thread)
+                error = raised
+            call_home(_settle, ended, error)
+
+        # A daemon, so that not even a Kopf that hangs keeps the process from ending.
+        threading.Thread(target=watch, name="watches", daemon=True).start()
+        self._is_alive = True
+        try:
+            await asyncio.shield(ended)
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.wait({ended}, timeout=END_SECONDS)
+            raise
+        except Exception as error:
+            raise WatchesEnded(f"Kopf ended: {error}") from error
+        finally:
+            self._is_alive = False
+        raise WatchesEnded("Kopf ended by itself")
+
+
+def _settle(ended: asyncio.Future[None], error: BaseException | None) -> None:
+    if error is None:
+        ended.set_result(None)
+    else:
+        ended.set_exception(RuntimeError(f"{type(error).__name__}: {error}"))
+
+
+async def _run_kopf(
+    on_event: OnEvent, *, on_begun: Callable[[], None], stop: threading.Event
+) -> None:
+    """Run Kopf until `stop` is set or it ends by itself.
+
+    Raises:
+        LookupError: the API server does not serve one of the resources.
+    """
+    insights = Insights()
+    # Older than Kopf, hence not cancelled by it.
+    checking = asyncio.create_task(_check_resources(insights, on_begun, stop))
+    try:
+        await kopf.operator(
+            registry=_registry(on_event),
+            settings=_settings(),
+            insights=insights,
+            stop_flag=stop,
+            # Kopf would ask for the user's name, and not every uid has one.
+            identity=Identity("pg-operator-controller"),
+            standalone=True,
+            clusterwide=True,
+        )
+        if checking.done():
+            checking.result()
+    finally:
+        checking.cancel()
+        # Kopf waits for the flag in a thread, which would outlive it.
+        stop.set()
+
+
+async def _check_resources(
+    insights: Insights, on_begun: Callable[[], None], stop: threading.Event
+) -> None:
+    """Stop Kopf when it did not find a resource, for it never looks again."""
+    await insights.ready_resources.wait()
+    found = {resource.plural for resource in insights.watched_resources}
+    missing = {plural for _, _, plural in RESOURCES.values()} - found
+    if missing:
+        stop.set()
+        names = ", ".join(sorted(missing))
+        raise LookupError(f"the API server does not serve {names}")
+    on_begun()
+
+
+def _registry(on_event: OnEvent) -> kopf.OperatorRegistry:
+    registry = kopf.OperatorRegistry()
+    kopf.on.login(registry=registry)(_login)
+    for kind, resource in RESOURCES.items():
+        handler = _handler(kind, on_event)
+        kopf.on.event(*resource, id=kind, registry=registry)(handler)
+    return registry
+
+
+def _handler(kind: CachedKind, on_event: OnEvent) -> Callable[..., object]:
+    async def tell(event: kopf.RawEvent, **_: object) -> None:
+        on_event(kind, event["type"], event["object"])
+
+    return tell
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    # Watching CRDs needs rights on them; that all resources are there is checked once.
+    settings.scanning.disabled = True
+    # An idle worker task of Kopf keeps its object's events in memory.
+    settings.queueing.idle_timeout = 0.1
+    settings.watching.chunk_size = 500
+    # An int: the API server refuses the text of a float, and Kopf ends of that.
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 310
+    settings.networking.request_timeout = 30
+    settings.process.ultimate_exiting_timeout = None
+    return settings
+
+
+def _login(
+    *, settings: kopf.OperatorSettings, **_: object
+) -> kopf.ConnectionInfo | None:
+    by_file = kopf.login_with_kubeconfig(settings=settings)
+    return by_file or kopf.login_with_service_account(settings=settings)

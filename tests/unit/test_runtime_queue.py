@@ -1,0 +1,247 @@
+"""The laws of the work queue."""
+
+import asyncio
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from pg_operator.runtime.queue import LONGEST_BACKOFF, Backlog, WorkQueue
+from tests.unit.runtime_bed import Clock
+
+Key = tuple[str, int]
+CAPACITY = 3
+LIMIT = 2
+
+
+def a_backlog(
+    *, capacity: int = 100, limit: int = 100, factor: float = 1.0
+) -> Backlog[Key]:
+    return Backlog(
+        capacity=capacity,
+        group_of=lambda key: key[0],
+        limit_of=lambda _: limit,
+        jitter=lambda: factor,
+    )
+
+
+def drain(backlog: Backlog[Key]) -> list[Key]:
+    taken = []
+    while (key := backlog.take()) is not None:
+        taken.append(key)
+    return taken
+
+
+def test_key_added_twice_runs_once() -> None:
+    backlog = a_backlog()
+    assert backlog.add(("a", 1))
+    assert not backlog.add(("a", 1))
+    assert drain(backlog) == [("a", 1)]
+
+
+def test_key_added_while_it_runs_runs_once_more_and_only_afterwards() -> None:
+    backlog = a_backlog()
+    backlog.add(("a", 1))
+    backlog.take()
+    backlog.add(("a", 1))
+    backlog.add(("a", 1))
+    assert drain(backlog) == []
+    backlog.done(("a", 1))
+    assert drain(backlog) == [("a", 1)]
+    backlog.done(("a", 1))
+    assert drain(backlog) == []
+
+
+def test_hanging_group_leaves_room_for_the_others() -> None:
+    backlog = a_backlog(capacity=10, limit=2)
+    for number in range(20):
+        backlog.add(("hanging", number))
+    backlog.add(("alive", 1))
+    taken = drain(backlog)
+    assert ("alive", 1) in taken
+    assert len([key for key in taken if key[0] == "hanging"]) == 2
+
+
+def test_groups_take_turns() -> None:
+    backlog = a_backlog()
+    for key in [("a", 1), ("a", 2), ("a", 3), ("b", 1)]:
+        backlog.add(key)
+    assert drain(backlog) == [("a", 1), ("b", 1), ("a", 2), ("a", 3)]
+
+
+def test_limit_of_zero_still_lets_one_run() -> None:
+    backlog = a_backlog(limit=0)
+    backlog.add(("a", 1))
+    backlog.add(("a", 2))
+    assert drain(backlog) == [("a", 1)]
+
+
+def test_backoff_doubles_from_one_second_to_five_minutes() -> None:
+    backlog = a_backlog()
+    delays = [backlog.retry(("a", 1), now=0) for _ in range(2000)]
+    assert delays[:10] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
+    assert set(delays[9:]) == {LONGEST_BACKOFF}
+
+
+def test_backoff_is_multiplied_with_the_jitter() -> None:
+    assert a_backlog(factor=1.2).retry(("a", 1), now=0) == pytest.approx(1.2)
+
+
+def test_forgotten_key_begins_at_the_shortest_backoff() -> None:
+    backlog = a_backlog()
+    backlog.retry(("a", 1), now=0)
+    backlog.retry(("a", 1), now=0)
+    backlog.forget(("a", 1))
+    assert backlog.retry(("a", 1), now=0) == 1
+
+
+def test_one_keys_failures_do_not_slow_another() -> None:
+    backlog = a_backlog()
+    for _ in range(5):
+        backlog.retry(("a", 1), now=0)
+    assert backlog.retry(("a", 2), now=0) == 1
+
+
+def test_delayed_key_runs_at_its_earliest_moment() -> None:
+    backlog = a_backlog()
+    backlog.add_after(("a", 1), 10, now=0)
+    backlog.add_after(("a", 1), 5, now=0)
+    backlog.add_after(("a", 1), 20, now=0)
+    assert backlog.next_moment() == 5
+    assert backlog.promote(now=4.9) == []
+    assert backlog.promote(now=5) == [("a", 1)]
+    assert backlog.next_moment() is None
+    assert drain(backlog) == [("a", 1)]
+
+
+def test_run_cancels_what_was_scheduled_before_it() -> None:
+    backlog = a_backlog()
+    backlog.add_after(("a", 1), 10, now=0)
+    backlog.add(("a", 1))
+    assert drain(backlog) == [("a", 1)]
+    backlog.done(("a", 1))
+    assert backlog.next_moment() is None
+    assert backlog.promote(now=100) == []
+
+
+def test_run_keeps_what_was_scheduled_during_it() -> None:
+    backlog = a_backlog()
+    backlog.add(("a", 1))
+    backlog.take()
+    backlog.retry(("a", 1), now=0)
+    backlog.done(("a", 1))
+    assert backlog.promote(now=1) == [("a", 1)]
+
+
+class QueueLaws(RuleBasedStateMachine):
+    """Whatever happens in whatever order, no law breaks and no key is lost."""
+
+    keys = st.tuples(st.sampled_from("ab"), st.integers(0, 3))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backlog = a_backlog(capacity=CAPACITY, limit=LIMIT)
+        self.now = 0.0
+        self.running: list[Key] = []
+        self.owed: set[Key] = set()
+        self.due: dict[Key, float] = {}
+
+    @rule(key=keys)
+    def add(self, key: Key) -> None:
+        self.backlog.add(key)
+        self.owed.add(key)
+
+    @rule(key=keys, delay=st.integers(0, 5))
+    def add_after(self, key: Key, delay: int) -> None:
+        self.backlog.add_after(key, delay, now=self.now)
+        self.due[key] = min(self.due.get(key, float("inf")), self.now + delay)
+
+    @rule(seconds=st.integers(0, 5))
+    def wait(self, seconds: int) -> None:
+        self.now += seconds
+        self.backlog.promote(now=self.now)
+        for key in [key for key, due in self.due.items() if due <= self.now]:
+            del self.due[key]
+            self.owed.add(key)
+
+    @rule()
+    def take(self) -> None:
+        key = self.backlog.take()
+        if key is not None:
+            assert key in self.owed
+            assert key not in self.running
+            self.owed.remove(key)
+            self.due.pop(key, None)
+            self.running.append(key)
+        else:
+            assert len(self.running) == CAPACITY or all(
+                self._is_blocked(key) for key in self.owed
+            )
+
+    @rule(data=st.data())
+    def done(self, data: st.DataObject) -> None:
+        if self.running:
+            key = data.draw(st.sampled_from(self.running))
+            self.running.remove(key)
+            self.backlog.done(key)
+
+    @invariant()
+    def limits_hold(self) -> None:
+        assert len(self.running) <= CAPACITY
+        for group in "ab":
+            assert len([key for key in self.running if key[0] == group]) <= LIMIT
+
+    @invariant()
+    def next_moment_is_the_earliest(self) -> None:
+        assert self.backlog.next_moment() == min(self.due.values(), default=None)
+
+    def _is_blocked(self, key: Key) -> bool:
+        busy = len([other for other in self.running if other[0] == key[0]])
+        return key in self.running or busy == LIMIT
+
+
+TestQueueLaws = QueueLaws.TestCase
+TestQueueLaws.settings = settings(max_examples=60, stateful_step_count=40)
+
+
+async def test_queue_hands_a_key_to_who_waits_for_it() -> None:
+    queue = WorkQueue(a_backlog(), clock=Clock())
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.add(("a", 1))
+    assert await waiting == ("a", 1)
+
+
+async def test_queue_wakes_for_a_delayed_key() -> None:
+    queue = WorkQueue(a_backlog(), clock=asyncio.get_running_loop().time)
+    queue.add_after(("a", 1), 0.001)
+    assert await queue.get() == ("a", 1)
+
+
+async def test_closed_queue_hands_out_nothing_more() -> None:
+    queue = WorkQueue(a_backlog(), clock=Clock())
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.close()
+    assert await waiting is None
+    queue.add(("a", 1))
+    assert await queue.get() is None
+
+
+async def test_queue_tells_each_new_key_and_each_retry() -> None:
+    added: list[Key] = []
+    retried: list[Key] = []
+    clock = Clock()
+    queue = WorkQueue(
+        a_backlog(), clock=clock, on_add=added.append, on_retry=retried.append
+    )
+    queue.add(("a", 1))
+    queue.add(("a", 1))
+    await queue.get()
+    queue.retry(("a", 1))
+    queue.done(("a", 1))
+    clock.time = 1.0
+    await queue.get()
+    assert added == [("a", 1), ("a", 1)]
+    assert retried == [("a", 1)]
