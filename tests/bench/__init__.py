@@ -1,0 +1,1 @@
+"""Measurements beside their floor; never a timed test."""

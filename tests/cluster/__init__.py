@@ -1,0 +1,1 @@
+"""Rules that need a real API server and the operator as processes."""

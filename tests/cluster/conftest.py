@@ -1,0 +1,126 @@
+"""One bed for the whole cluster tier; a namespace and a name prefix per test."""
+
+import secrets
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
+
+import pytest
+
+from tests.localcluster.binaries import provide_binaries
+from tests.localcluster.cluster import LocalCluster, running_cluster
+from tests.localcluster.kubectl import Kubectl
+from tests.localcluster.probes import tail, wait_until
+from tests.localcluster.progress import Progress
+from tests.localcluster.runs import LOCAL, run_directory
+
+CLEANUP_SECONDS = 60
+# Where each operator log ended when the test began.
+LOG_OFFSETS = pytest.StashKey[dict[Path, int]]()
+
+
+def uncaptured(config: pytest.Config) -> AbstractContextManager[None]:
+    """Let a long start show its progress although pytest captures output."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if capture is None:
+        return nullcontext()
+    shown: AbstractContextManager[None] = capture.global_and_fixture_disabled()
+    return shown
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build what is missing before any test's time limit begins to run."""
+    wanted = any("cluster" in getattr(i, "fixturenames", ()) for i in session.items)
+    if wanted and not session.config.option.collectonly:
+        with uncaptured(session.config):
+            provide_binaries(Progress(sys.stdout))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show under a failed test what the operator logged during it."""
+    report = yield
+    if report.failed:
+        for log, offset in item.stash.get(LOG_OFFSETS, {}).items():
+            report.sections.append((str(log), tail(log, lines=60, offset=offset)))
+    return report
+
+
+@pytest.fixture(scope="session")
+def cluster(pytestconfig: pytest.Config) -> Iterator[LocalCluster]:
+    """Control plane, PostgreSQL and both operator processes."""
+    with run_directory(LOCAL / "runs") as directory, ExitStack() as stack:
+        with uncaptured(pytestconfig):
+            progress = Progress(sys.stdout)
+            running = running_cluster(directory, progress=progress)
+            cluster = stack.enter_context(running)
+        yield cluster
+
+
+@pytest.fixture(autouse=True)
+def _operator_logs(request: pytest.FixtureRequest, cluster: LocalCluster) -> None:
+    logs = (cluster.logs / "controller.log", cluster.logs / "webhook.log")
+    offsets = {log: log.stat().st_size for log in logs if log.exists()}
+    request.node.stash[LOG_OFFSETS] = offsets
+
+
+@pytest.fixture
+def namespace(cluster: LocalCluster) -> Iterator[str]:
+    """A fresh namespace, whose name is also the test's prefix for other names.
+
+    At the end its Databases and DatabaseRoles, and the DatabaseClusters whose name
+    begins with it, are deleted; the test fails when they are not gone after 60 s.
+    """
+    name = f"t{secrets.token_hex(4)}"
+    cluster.kubectl.run("create", "namespace", name)
+    yield name
+    kubectl = cluster.kubectl_in(name)
+    stuck = delete_objects(kubectl, prefix=name)
+    for target in stuck:
+        free = '{"metadata": {"finalizers": null}}'
+        kubectl("patch", target, "--type=merge", f"--patch={free}")
+    # Nobody waits for the namespace itself: its controller alone takes 5 s.
+    kubectl.run("delete", "namespace", name, "--wait=false")
+    if stuck:
+        pytest.fail(f"not gone {CLEANUP_SECONDS} s after deletion: {stuck}")
+
+
+def delete_objects(kubectl: Kubectl, *, prefix: str) -> list[str]:
+    """Delete a test's objects of ours; return those not gone in time."""
+
+    def left() -> list[str]:
+        own = kubectl.run("get", "databaseroles,databases", "--output=name")
+        clusters = kubectl.run("get", "databaseclusters", "--output=name")
+        shared = [
+            name
+            for name in clusters.split()
+            if name.partition("/")[2].startswith(prefix)
+        ]
+        return own.split() + shared
+
+    targets = left()
+    if targets:
+        kubectl("delete", "--wait=false", "--ignore-not-found", *targets)
+    wait_until(lambda: not left(), timeout=CLEANUP_SECONDS)
+    return left()
+
+
+@pytest.fixture
+def kubectl(cluster: LocalCluster, namespace: str) -> Kubectl:
+    """The administrator's kubectl; its default namespace is the test's."""
+    return cluster.kubectl_in(namespace)
+
+
+@pytest.fixture
+def apply(kubectl: Kubectl) -> Callable[..., str]:
+    """Apply YAML text into the test's namespace; fails when it is refused."""
+    return kubectl.apply
+
+
+@pytest.fixture
+def wait(kubectl: Kubectl) -> Callable[..., None]:
+    """Wait as `kubectl wait --for` does: `wait("database/x", "condition=Ready")`."""
+    return kubectl.wait

