@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import os
 import sys
 
 import click
 
 from pg_operator.cli.webhook import Address
+from pg_operator.postgres.dsn import drop_libpq_variables
 from pg_operator.reconcilers.settings import Settings
 from pg_operator.runtime.controller import run
 from pg_operator.runtime.logs import configure_logging
@@ -51,6 +53,8 @@ def controller(
 ) -> None:
     """Work on the objects of the three kinds until SIGTERM."""
     configure_logging(as_json=log_format == "json")
+    # A DSN says all there is to say: the environment must not fill its gaps.
+    drop_libpq_variables(os.environ)
     names = (name.strip() for name in connection_namespaces.split(","))
     settings = ControllerSettings(
         reconcilers=Settings(

@@ -1,4 +1,4 @@
-"""Secrets: values read one at a time, and a watch that never sees any."""
+"""What is in a Secret, kept out of every text."""
 
 import base64
 from collections.abc import Mapping
@@ -9,13 +9,26 @@ from pg_operator.api.secret import SecretText
 
 
 class SecretError(Exception):
-    """A key of a Secret is of no use; names the key, never the value."""
+    """A Secret's key is of no use; the text names the key, never the value."""
+
+
+class SecretKeyNotFound(SecretError):
+    """The Secret has no such key."""
+
+
+class SecretEmpty(SecretError):
+    """The key has no value."""
+
+
+class SecretNotText(SecretError):
+    """The value is not UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
 class SecretData:
-    """A Secret's values, kept out of its repr."""
+    """A Secret's values, which its repr does not show."""
 
+    namespace: str
     name: str
     resource_version: str
     data: Mapping[str, bytes] = field(repr=False)
@@ -25,6 +38,7 @@ class SecretData:
         """Decode a Secret as the API server sent it."""
         metadata = secret["metadata"]
         return cls(
+            namespace=metadata["namespace"],
             name=metadata["name"],
             resource_version=metadata["resourceVersion"],
             data={
@@ -34,23 +48,28 @@ class SecretData:
         )
 
     def text(self, key: str) -> SecretText:
-        """Return a value as text, without a newline at its end.
+        """Return a value as text, exactly as it is stored.
 
-        `echo … | kubectl create secret` leaves one, and nobody means it.
+        A newline at the end stays, too: a pod that has the Secret as a variable logs
+        in with it.
 
         Raises:
-            SecretError: the key is missing, empty, or no UTF-8 text.
+            SecretError: the key is missing (SecretKeyNotFound), the value is empty
+                (SecretEmpty) or no UTF-8 text (SecretNotText).
         """
         if key not in self.data:
-            raise SecretError(f"Secret '{self.name}' has no key '{key}'; add it")
+            raise SecretKeyNotFound(f"Secret '{self.name}' has no key '{key}'; add it")
         try:
-            text = self.data[key].decode().removesuffix("\n").removesuffix("\r")
+            text = self.data[key].decode()
         except UnicodeDecodeError:
-            raise SecretError(
+            text = None
+        if text is None:
+            # Raised out here: the decoder's error quotes the value.
+            raise SecretNotText(
                 f"key '{key}' of Secret '{self.name}' is not UTF-8 text; correct it"
-            ) from None
+            )
         if not text:
-            raise SecretError(
+            raise SecretEmpty(
                 f"key '{key}' of Secret '{self.name}' is empty; put the value there"
             )
         return SecretText(text)

@@ -1,59 +1,61 @@
-"""The Service in front of a Database's server, and its EndpointSlices.
+"""Keeps the Service of Databases and its EndpointSlices as desired.
 
-A DNS name becomes an ExternalName Service, addresses a headless one with slices of our
-own. Only what carries our marks is ever written, and only when it differs.
+Everything is read first: what is as desired is not written, and what is not ours is
+left alone. Every write is held to what was read.
 """
 
-import contextlib
-import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from pg_operator.api.specs import API_VERSION, GROUP
-from pg_operator.kube.client import Kubernetes, core_path
-from pg_operator.kube.errors import Invalid, NamespaceTerminating
+from pg_operator.kube.client import Kubernetes
+from pg_operator.kube.endpoints import (
+    SERVICE_NAME,
+    SLICE_MANAGED_BY,
+    Desired,
+    Endpoint,
+    Identity,
+    Manifest,
+    ServiceOwner,
+    Unservable,
+    desired_endpoints,
+    owner_references,
+    port_hint,
+)
+from pg_operator.kube.errors import Invalid, NamespaceTerminating, NotFound
+from pg_operator.kube.paths import slices_path
+from pg_operator.kube.transport import FIELD_MANAGER
 
-DEFAULT_PORT: Final = 5432
-MANAGED_BY: Final = "app.kubernetes.io/managed-by"
-OURS: Final = "pg-operator"
-SERVICE_NAME: Final = "kubernetes.io/service-name"
-SLICE_MANAGED_BY: Final = "endpointslice.kubernetes.io/managed-by"
-# Says whose a Service is where labels and owners may be lost: backups strip owners.
-CLUSTER_ANNOTATION: Final = f"{GROUP}/database-cluster"
-SLICES: Final = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"
+__all__ = [
+    "Endpoint",
+    "ServiceOwner",
+    "ServiceStatus",
+    "apply_service",
+    "remove_service",
+]
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Manifest = dict[str, Any]
+# The fields of ours beside the metadata, by kind.
+_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "Service": ("apiVersion", "kind", "spec"),
+    "EndpointSlice": ("apiVersion", "kind", "addressType", "endpoints", "ports"),
+}
+_SERVICE_FIELDS: Final = ("type", "externalName", "clusterIP", "ports")
 
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a server listens: the DSN's hosts, and the first one's port."""
-
-    hosts: tuple[str, ...]
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceOwner:
-    """A Database that declares the Service; without any the Service goes."""
-
-    name: str
-    uid: str
+Object = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """Whether the Service is as declared; the reason is a condition's."""
+    """Whether the Service is as declared.
+
+    `reason` is a condition's; `message` says what to do when it is not ready, and what
+    its users have to know when it is. `changed` tells whether anything was written.
+    """
 
     ready: bool
     reason: Literal["Reconciled", "ServiceConflict", "ServiceUnsupported"]
     message: str
-
-
-class Unservable(Exception):
-    """No Service can stand for these hosts; says why and what to do."""
+    changed: bool = False
 
 
 async def apply_service(
@@ -65,33 +67,37 @@ async def apply_service(
     owners: Sequence[ServiceOwner],
     cluster: str,
 ) -> ServiceStatus:
-    """Make a Service lead to the server, shared by all its owners.
+    """Make a Service lead to a DatabaseCluster's server, for all its `owners`.
 
-    Slices are there before a Service needs them, and go after it does not.
+    EndpointSlices are there before the Service needs them, and go when it does not any
+    more. One that cannot be as declared is left as it is, and so is one in a namespace
+    that is being deleted, where all goes anyway.
+
+    Raises:
+        KubernetesError: the API server does not let it; Conflict when somebody else
+            wrote meanwhile.
     """
+    identity = Identity(namespace, name, cluster)
     try:
-        service = desired_service(
-            namespace, name, endpoint, owners=owners, cluster=cluster
-        )
+        desired = desired_endpoints(identity, endpoint, owners=owners)
     except Unservable as reason:
-        return ServiceStatus(
-            ready=False, reason="ServiceUnsupported", message=str(reason)
-        )
-    stored = await kubernetes.get(core_path("services", namespace, name))
-    if stored is not None and not _is_ours(stored, cluster):
-        return _foreign(name)
-    slices = desired_slices(namespace, name, endpoint, owners=owners)
+        return _unsupported(f"spec.databaseServiceName: {reason}")
+    stored = await kubernetes.read_core("services", namespace, name)
+    if stored is not None and not identity.owns(stored):
+        return _conflict(identity, stored)
+    slices = await _read_slices(kubernetes, namespace, name)
     try:
-        # In a terminating namespace everything goes anyway.
-        with contextlib.suppress(NamespaceTerminating):
-            await _apply_slices(kubernetes, namespace, slices)
-            if stored is None or not _covers(stored, service):
-                await kubernetes.apply(service)
-            await _remove_slices(kubernetes, namespace, name, keep=slices)
+        changed = await _apply(kubernetes, desired, service=stored, slices=slices)
+    except NamespaceTerminating:
+        changed = False
     except Invalid as error:
-        message = f"the API server refuses Service '{name}': {error}"
-        return ServiceStatus(ready=False, reason="ServiceUnsupported", message=message)
-    return ServiceStatus(ready=True, reason="Reconciled", message=_note(name, endpoint))
+        return _refused(name, error)
+    return ServiceStatus(
+        ready=True,
+        reason="Reconciled",
+        message=port_hint(desired.service),
+        changed=changed,
+    )
 
 
 async def remove_service(
@@ -102,215 +108,163 @@ async def remove_service(
     owners: Sequence[ServiceOwner],
     cluster: str,
 ) -> None:
-    """Let go of a Service that left a spec; it stays for its other `owners`.
+    """Let go of a Service that left a spec; for the `owners` that are left it stays.
+
+    Only one that was made for this DatabaseCluster is touched.
 
     Raises:
-        Conflict: it changed meanwhile; try again.
+        KubernetesError: the API server does not let it; Conflict when somebody else
+            wrote meanwhile.
     """
-    if owners:
-        return  # each of them writes the Service with the owners that are left
-    stored = await kubernetes.get(core_path("services", namespace, name))
-    if stored is None or not _is_ours(stored, cluster):
+    try:
+        service = await kubernetes.read_core("services", namespace, name)
+        if service is not None and not Identity(namespace, name, cluster).owns(service):
+            return
+        slices = await _read_slices(kubernetes, namespace, name)
+    except NotFound:
         return
-    await kubernetes.delete(stored)
-    await _remove_slices(kubernetes, namespace, name, keep=())
+    stored = [*([] if service is None else [service]), *slices.values()]
+    for obj in stored:
+        if not owners:
+            await kubernetes.delete(obj)
+        elif differs(manifest := _with_owners(obj, owners), obj):
+            await kubernetes.apply(manifest, over=obj)
 
 
-def desired_service(
-    namespace: str,
-    name: str,
-    endpoint: Endpoint,
-    *,
-    owners: Sequence[ServiceOwner],
-    cluster: str,
-) -> Manifest:
-    """Return the Service for these hosts. Pure.
+def differs(desired: Manifest, stored: Object | None) -> bool:
+    """Tell whether applying would change a stored object. Pure.
 
-    Raises:
-        Unservable: there is none.
+    It would where a desired value is not there, or an owner of ours is not desired.
     """
-    addresses = _addresses(endpoint.hosts)
-    if addresses:
-        port = {
-            "name": "postgresql",
-            "port": endpoint.port,
-            "targetPort": endpoint.port,
-            "protocol": "TCP",
-        }
-        families = sorted({f"IPv{address.version}" for address in addresses})
-        spec: Manifest = {"type": "ClusterIP", "clusterIP": "None", "ports": [port]}
-        if families == ["IPv6"]:
-            spec["ipFamilies"] = families
-    else:
-        spec = {"type": "ExternalName", "externalName": endpoint.hosts[0].rstrip(".")}
+    if stored is None:
+        return True
+    wanted = desired["metadata"]["ownerReferences"]
+    metadata = {**desired["metadata"], "ownerReferences": None}
+    kept = {reference["uid"]: reference for reference in _references(stored)}
+    return (
+        any(
+            not _includes(kept.get(reference["uid"]), reference) for reference in wanted
+        )
+        or bool(_applied_owners(stored) - {reference["uid"] for reference in wanted})
+        or not all(
+            _includes(stored["metadata"].get(name), value)
+            for name, value in metadata.items()
+            if value is not None
+        )
+        or not all(
+            _includes(stored.get(name), value)
+            for name, value in desired.items()
+            if name != "metadata"
+        )
+    )
+
+
+async def _apply(
+    kubernetes: Kubernetes,
+    desired: Desired,
+    *,
+    service: Object | None,
+    slices: Mapping[str, Object],
+) -> bool:
+    """Write what differs, and tell whether anything did."""
+    stored: dict[str, Object | None] = dict(slices)
+    writes = [
+        (manifest, stored.pop(manifest["metadata"]["name"], None))
+        for manifest in desired.slices
+    ]
+    writes.append((desired.service, service))
+    changed = False
+    for manifest, over in writes:
+        if differs(manifest, over):
+            await kubernetes.apply(manifest, over=over)
+            changed = True
+    for left in stored.values():
+        if left is not None:
+            await kubernetes.delete(left)
+            changed = True
+    return changed
+
+
+async def _read_slices(
+    kubernetes: Kubernetes, namespace: str, name: str
+) -> dict[str, Object]:
+    """Return a Service's EndpointSlices that are ours, by name."""
+    wanted = {**SLICE_MANAGED_BY, SERVICE_NAME: name}
+    labels = ",".join(f"{label}={value}" for label, value in wanted.items())
+    slices, _ = await kubernetes.list(slices_path(namespace), labels=labels)
     return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {
-            "name": name,
-            "namespace": namespace,
-            "labels": {MANAGED_BY: OURS},
-            "annotations": {CLUSTER_ANNOTATION: cluster},
-            "ownerReferences": _owner_references(owners),
-        },
-        "spec": spec,
+        stored["metadata"]["name"]: stored
+        for stored in slices
+        if Identity.claims(stored)
     }
 
 
-def desired_slices(
-    namespace: str, name: str, endpoint: Endpoint, *, owners: Sequence[ServiceOwner]
-) -> tuple[Manifest, ...]:
-    """Return one EndpointSlice for each address family of the hosts. Pure."""
-    addresses = _addresses(endpoint.hosts)
-    return tuple(
-        {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {
-                "name": f"{name}-ipv{version}",
-                "namespace": namespace,
-                "labels": {
-                    MANAGED_BY: OURS,
-                    SERVICE_NAME: name,
-                    SLICE_MANAGED_BY: GROUP,
-                },
-                "ownerReferences": _owner_references(owners),
-            },
-            "addressType": f"IPv{version}",
-            "endpoints": [
-                {
-                    "addresses": [
-                        str(address)
-                        for address in addresses
-                        if address.version == version
-                    ],
-                    "conditions": {"ready": True},
-                }
-            ],
-            "ports": [{"name": "postgresql", "port": endpoint.port, "protocol": "TCP"}],
-        }
-        for version in sorted({address.version for address in addresses})
-    )
-
-
-def _addresses(hosts: Sequence[str]) -> tuple[Address, ...]:
-    """Return the hosts as addresses, or none when there is one DNS name."""
-    addresses = [_address(host) for host in hosts]
-    known = tuple(address for address in addresses if address is not None)
-    names = [
-        host for host, address in zip(hosts, addresses, strict=True) if not address
-    ]
-    if any(map(_is_inside, known)) or "localhost" in names:
-        raise Unservable(
-            "the DSN's host is a loopback, link-local or unspecified address, which "
-            "leads nowhere from a Service; use an address that pods can reach"
-        )
-    if len(names) > 1 or (names and known):
-        raise Unservable(
-            "the DSN names several hosts and not only by address; a Service stands "
-            "for one DNS name or for addresses"
-        )
-    return known
-
-
-def _address(host: str) -> Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
-
-
-def _is_inside(address: Address) -> bool:
-    return (
-        address.is_loopback
-        or address.is_link_local
-        or address.is_unspecified
-        or address.is_multicast
-    )
-
-
-def _owner_references(owners: Iterable[ServiceOwner]) -> list[Manifest]:
-    return [
-        {
-            "apiVersion": API_VERSION,
-            "kind": "Database",
-            "name": owner.name,
-            "uid": owner.uid,
-            "controller": False,
-            "blockOwnerDeletion": False,
-        }
-        for owner in owners
-    ]
-
-
-def _is_ours(stored: Mapping[str, Any], cluster: str) -> bool:
+def _with_owners(stored: Object, owners: Sequence[ServiceOwner]) -> Manifest:
+    """Return what we wrote of a stored object, with other owners."""
+    manifest = {name: stored[name] for name in _FIELDS[stored["kind"]]}
+    if stored["kind"] == "Service":
+        spec = stored["spec"]
+        manifest["spec"] = {key: spec[key] for key in _SERVICE_FIELDS if key in spec}
     metadata = stored["metadata"]
-    labels, annotations = metadata.get("labels", {}), metadata.get("annotations", {})
-    return bool(
-        labels.get(MANAGED_BY) == OURS
-        and annotations.get(CLUSTER_ANNOTATION) == cluster
+    manifest["metadata"] = {
+        key: metadata[key]
+        for key in ("name", "namespace", "labels", "annotations")
+        if key in metadata
+    } | {"ownerReferences": owner_references(owners)}
+    return manifest
+
+
+def _references(stored: Object) -> list[Manifest]:
+    return list(stored["metadata"].get("ownerReferences") or ())
+
+
+def _applied_owners(stored: Object) -> set[str]:
+    """Return the uids of the owner references that only our next apply can remove."""
+    uids = {reference["uid"] for reference in _references(stored)}
+    applied: Mapping[str, Any] = {}
+    for entry in stored["metadata"].get("managedFields") or ():
+        if entry["manager"] == FIELD_MANAGER and entry["operation"] == "Apply":
+            metadata = entry["fieldsV1"].get("f:metadata") or {}
+            applied = metadata.get("f:ownerReferences") or {}
+    return {uid for uid in uids if f'k:{{"uid":"{uid}"}}' in applied}
+
+
+def _includes(stored: object, wanted: object) -> bool:
+    """Tell whether a stored value has all that is wanted; lists must be as long."""
+    if isinstance(wanted, Mapping):
+        return isinstance(stored, Mapping) and all(
+            _includes(stored.get(name), value) for name, value in wanted.items()
+        )
+    if isinstance(wanted, list):
+        return (
+            isinstance(stored, list)
+            and len(stored) == len(wanted)
+            and all(map(_includes, stored, wanted))
+        )
+    return stored == wanted
+
+
+def _conflict(identity: Identity, stored: Object) -> ServiceStatus:
+    whose = (
+        "was made by pg-operator for something else"
+        if identity.claims(stored)
+        else "exists and was not made by pg-operator"
     )
-
-
-def _foreign(name: str) -> ServiceStatus:
     message = (
-        f"spec.databaseServiceName: Service '{name}' exists and is not of this "
-        "DatabaseCluster's Databases; it is left as it is. Choose another name, or "
-        "delete the Service"
+        f"spec.databaseServiceName: Service '{identity.name}' {whose}, so it is left "
+        "as it is; choose another name, or delete that Service"
     )
     return ServiceStatus(ready=False, reason="ServiceConflict", message=message)
 
 
-def _note(name: str, endpoint: Endpoint) -> str:
-    if endpoint.port == DEFAULT_PORT or _addresses(endpoint.hosts):
-        return f"Service '{name}' leads to the server"
-    return (
-        f"Service '{name}' leads to the server; it is an alias of a DNS name and maps "
-        f"no port, so clients must use port {endpoint.port}"
+def _unsupported(message: str) -> ServiceStatus:
+    return ServiceStatus(ready=False, reason="ServiceUnsupported", message=message)
+
+
+def _refused(name: str, error: Invalid) -> ServiceStatus:
+    """Name the fields the API server objects to; its own text quotes the host."""
+    fields = ", ".join(error.fields) or "see the controller's log"
+    return _unsupported(
+        f"spec.databaseServiceName: the API server refuses a Service '{name}' for the "
+        f"DSN's host ({fields}); choose another name, or connect directly"
     )
-
-
-async def _apply_slices(
-    kubernetes: Kubernetes, namespace: str, slices: Sequence[Manifest]
-) -> None:
-    for manifest in slices:
-        path = f"{SLICES.format(namespace)}/{manifest['metadata']['name']}"
-        stored = await kubernetes.get(path)
-        if stored is None or not _covers(stored, manifest):
-            await kubernetes.apply(manifest)
-
-
-async def _remove_slices(
-    kubernetes: Kubernetes, namespace: str, name: str, *, keep: Sequence[Manifest]
-) -> None:
-    """Delete those slices of ours that the Service does not need any more."""
-    kept = {manifest["metadata"]["name"] for manifest in keep}
-    for version in (4, 6):
-        slice_name = f"{name}-ipv{version}"
-        if slice_name in kept:
-            continue
-        stored = await kubernetes.get(f"{SLICES.format(namespace)}/{slice_name}")
-        labels = {} if stored is None else stored["metadata"].get("labels", {})
-        if stored is not None and labels.get(SLICE_MANAGED_BY) == GROUP:
-            await kubernetes.delete(stored)
-
-
-def _covers(stored: object, wanted: object) -> bool:
-    """Tell whether a stored value has all that is wanted; lists must be as long."""
-    match stored, wanted:
-        case Mapping(), Mapping():
-            return all(
-                name in stored and _covers(stored[name], value)
-                for name, value in wanted.items()
-            )
-        case list(), list():
-            # Owners are kept in the order they came in.
-            pairs = zip(_by_uid(stored), _by_uid(wanted), strict=False)
-            return len(stored) == len(wanted) and all(_covers(*pair) for pair in pairs)
-    return stored == wanted
-
-
-def _by_uid(entries: list[Any]) -> list[Any]:
-    if all(isinstance(entry, Mapping) and "uid" in entry for entry in entries):
-        return sorted(entries, key=lambda entry: str(entry["uid"]))
-    return entries

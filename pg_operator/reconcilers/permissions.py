@@ -12,6 +12,7 @@ from pg_operator.plan.desired import declared_scope, desired_grants
 from pg_operator.plan.scope import databases, hold
 from pg_operator.plan.state import (
     DatabaseState,
+    Dependencies,
     Grants,
     Mark,
     Pending,
@@ -238,6 +239,17 @@ async def _resolve_entry(link: Link, entry: _Entry, observed: RoleState) -> Reso
     return Resolved(grants, scope, pending, held)
 
 
-def with_grants(observed: RoleState, resolved: Resolved) -> RoleState:
-    """Return the role as observed from outside and inside."""
-    return replace(observed, grants=observed.grants | resolved.held)
+def with_grants(
+    observed: RoleState, resolved: Resolved, dependencies: Dependencies
+) -> RoleState:
+    """Return the role as observed from outside and inside.
+
+    What it holds as an owner came from nobody, and is nobody's to take away.
+    """
+    grants = frozenset(
+        grant
+        for grant in observed.grants
+        if grant.on.database not in dependencies.owned_databases
+        or grant in resolved.grants
+    )
+    return replace(observed, grants=grants | resolved.held)

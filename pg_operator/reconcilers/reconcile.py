@@ -9,6 +9,7 @@ from pg_operator.postgres.errors import (
     AlreadyExistsNow,
     AuthenticationFailed,
     MissingPrivilege,
+    NotFound,
     PostgresError,
     ServerRefused,
     ServerUnreachable,
@@ -125,7 +126,7 @@ class Reconcilers:
             if is_deleting(obj):
                 blocked = deletion_blocked(blocked.message)
             return blocked_outcome(blocked, obj)
-        if isinstance(error, AlreadyExistsNow | Transient):
+        if isinstance(error, AlreadyExistsNow | NotFound | Transient):
             return Outcome(retry=True)
         reason = (
             Reason.MISSING_PRIVILEGES

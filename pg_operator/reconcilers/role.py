@@ -78,7 +78,7 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
     resolved = await resolve_permissions(
         context, key, spec, link=link, observed=observed, faulty=guarded.held
     )
-    observed = with_grants(observed, resolved)
+    observed = with_grants(observed, resolved, dependencies)
     desired = desired_role(
         spec,
         claimant=claimant,

@@ -2,21 +2,35 @@
 
 import json
 import logging
+import re
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from typing import Final
 
 current_object: ContextVar[str] = ContextVar("current_object", default="")
 """The key that the running task works on; every line it logs carries it."""
+
+_ATTEMPT: Final = re.compile(r"Request attempt #([0-9]+)")
 
 
 def configure_logging(*, as_json: bool) -> None:
     """Log to standard error from now on."""
     handler = logging.StreamHandler()
     handler.setFormatter(JSONFormatter() if as_json else PlainFormatter())
+    handler.addFilter(is_news)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     # Kopf reports each event that it hands over, and that it is not in the main thread.
     logging.getLogger("kopf").setLevel(logging.WARNING)
     logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Tell whether a line is worth logging: of Kopf's retries one in 60 is.
+
+    It repeats a failed request every second, for each of its watches.
+    """
+    attempt = _ATTEMPT.match(record.getMessage())
+    return attempt is None or int(attempt[1]) % 60 == 1
 
 
 class PlainFormatter(logging.Formatter):

@@ -1,8 +1,9 @@
 """The watches: Kopf tells what it sees, and does nothing else."""
 
 import asyncio
+import itertools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -174,8 +175,20 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 310
     settings.networking.request_timeout = 30
+    settings.networking.error_backoffs = _EverySecond()
     settings.process.ultimate_exiting_timeout = None
     return settings
+
+
+class _EverySecond:
+    """Kopf's pauses while the API server is away.
+
+    Kopf cannot be woken from them, so they must be short for objects to be worked on
+    soon after it returns; and where they end, Kopf takes some errors for final.
+    """
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.repeat(1.0)
 
 
 def _login(

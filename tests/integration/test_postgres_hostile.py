@@ -64,7 +64,7 @@ async def test_setting_of_a_database_owner_does_not_reach_us(
             " current_setting('client_encoding'),"
             " current_setting('client_min_messages'),"
             " current_setting('standard_conforming_strings'),"
-            " current_setting('transaction_isolation')"
+            " current_setting('transaction_isolation'), current_setting('datestyle')"
         )
         assert await cursor.fetchone() == (
             bed.server.login,
@@ -76,6 +76,7 @@ async def test_setting_of_a_database_owner_does_not_reach_us(
             "notice",
             "on",
             "read committed",
+            "ISO, MDY",
         )
 
 

@@ -1,6 +1,6 @@
 """Objects, and an API server in memory that counts its writes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from pg_operator.runtime.queue import Backlog, WorkQueue
 from pg_operator.runtime.worker import Worker
 
 Json = dict[str, Any]
+Script = Outcome | Exception | Callable[[], Awaitable[Outcome]]
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
@@ -100,6 +101,7 @@ class Clock:
         self.time = 0.0
 
     def __call__(self) -> float:
+        """Return the time."""
         return self.time
 
 
@@ -113,9 +115,11 @@ class ApiServer:
         self.between: list[Json] = []
 
     async def read(self, key: Key) -> Json | None:
+        """Return what is stored."""
         return self.objects.get(key)
 
     async def patch_status(self, obj: Object, status: Json) -> Json:
+        """Merge into the status, to one level."""
         key = self._key_of(obj)
         self.writes.append(("status", key))
         return self._store(key, status={**self.objects[key]["status"], **status})
@@ -123,6 +127,7 @@ class ApiServer:
     async def patch_finalizers(
         self, obj: Object, finalizers: Sequence[str]
     ) -> Json | None:
+        """Replace the finalizers; what `between` holds gets in first."""
         try:
             key = self._key_of(obj)
         except NotFound:
@@ -158,6 +163,7 @@ class Events:
         self.posted: list[Event] = []
 
     async def post(self, _: Object, event_type: Any, reason: str, message: str) -> None:
+        """Keep an Event."""
         self.posted.append(Event(event_type, reason, message))
 
 
@@ -169,7 +175,7 @@ class Bed:
         self.server = ApiServer()
         self.events = Events()
         self.registry = CollectorRegistry()
-        self.script: dict[Key, Outcome | Exception] = {}
+        self.script: dict[Key, Script] = {}
         self.reconciled: list[Key] = []
         self.cache = Cache()
         self.limits = Limits(self.cache, workers=4, jitter=lambda: 1.0)
@@ -207,8 +213,8 @@ class Bed:
         """Work until nothing is queued."""
         for key in self.backlog.promote(now=self.clock()):
             assert key in self.backlog.queued
-        while (key := self.backlog.take()) is not None:
-            await self.worker.work(key)
+        while (taken := self.backlog.take()) is not None:
+            await self.worker.work(taken)
 
     async def restart(self) -> "Bed":
         """Another process with the same API server, after its first lists."""
@@ -232,4 +238,4 @@ class Bed:
         outcome = self.script.get(key, Outcome())
         if isinstance(outcome, Exception):
             raise outcome
-        return outcome
+        return outcome if isinstance(outcome, Outcome) else await outcome()

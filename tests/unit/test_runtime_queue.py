@@ -149,16 +149,19 @@ class QueueLaws(RuleBasedStateMachine):
 
     @rule(key=keys)
     def add(self, key: Key) -> None:
+        """A wake."""
         self.backlog.add(key)
         self.owed.add(key)
 
     @rule(key=keys, delay=st.integers(0, 5))
     def add_after(self, key: Key, delay: int) -> None:
+        """A resync or a retry."""
         self.backlog.add_after(key, delay, now=self.now)
         self.due[key] = min(self.due.get(key, float("inf")), self.now + delay)
 
     @rule(seconds=st.integers(0, 5))
     def wait(self, seconds: int) -> None:
+        """Time passes."""
         self.now += seconds
         self.backlog.promote(now=self.now)
         for key in [key for key, due in self.due.items() if due <= self.now]:
@@ -167,6 +170,7 @@ class QueueLaws(RuleBasedStateMachine):
 
     @rule()
     def take(self) -> None:
+        """A worker is free."""
         key = self.backlog.take()
         if key is not None:
             assert key in self.owed
@@ -181,6 +185,7 @@ class QueueLaws(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def done(self, data: st.DataObject) -> None:
+        """A worker ends."""
         if self.running:
             key = data.draw(st.sampled_from(self.running))
             self.running.remove(key)
@@ -188,12 +193,14 @@ class QueueLaws(RuleBasedStateMachine):
 
     @invariant()
     def limits_hold(self) -> None:
+        """No more than allowed run, in all and in each group."""
         assert len(self.running) <= CAPACITY
         for group in "ab":
             assert len([key for key in self.running if key[0] == group]) <= LIMIT
 
     @invariant()
     def next_moment_is_the_earliest(self) -> None:
+        """The queue sleeps no longer than it may."""
         assert self.backlog.next_moment() == min(self.due.values(), default=None)
 
     def _is_blocked(self, key: Key) -> bool:

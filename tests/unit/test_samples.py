@@ -1,6 +1,6 @@
 """The samples: valid ones are, invalid ones are refused as written beside them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,8 @@ import yaml
 
 from pg_operator.api.specs import API_VERSION, WILDCARD
 from pg_operator.api.validation import (
+    FieldError,
     Verdict,
-    refusal,
     validate_database,
     validate_databasecluster,
     validate_databaserole,
@@ -28,6 +28,13 @@ VALIDATE: dict[str, Callable[[dict[str, Any]], Verdict]] = {
 
 def documents(path: Path) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(path.read_text()))
+
+
+def in_terminal(errors: Sequence[FieldError]) -> str:
+    """Write errors as kubectl does after "is invalid:", several as a list."""
+    if len(errors) == 1:
+        return str(errors[0])
+    return "\n".join(f"* {error}" for error in errors)
 
 
 def of_kind(kind: str) -> list[dict[str, Any]]:
@@ -57,7 +64,7 @@ def test_invalid_sample_is_refused_as_written_beside_it(path: Path) -> None:
         assert errors == ()
         assert expected == 'strict decoding error: unknown field "spec.permisions"'
     else:
-        assert refusal(errors) == expected
+        assert in_terminal(errors) == expected
 
 
 def test_every_message_has_its_sample() -> None:

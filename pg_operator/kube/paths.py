@@ -1,0 +1,70 @@
+"""Where the API server keeps things. Pure."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pg_operator.api.specs import API_VERSION, PLURALS, Kind
+from pg_operator.kube.errors import NotFound
+
+SLICES_API: Final = "discovery.k8s.io/v1"
+
+_PLURALS: Final[Mapping[str, str]] = {
+    **{str(kind): plural for kind, plural in PLURALS.items()},
+    "Service": "services",
+    "EndpointSlice": "endpointslices",
+}
+# RFC 1123 subdomains, nearly: what keeps a name one segment of a path.
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+
+
+def core_path(plural: str, namespace: str = "", name: str = "") -> str:
+    """Return the path of an object of Kubernetes' core, or of its collection.
+
+    Raises:
+        NotFound: nothing can have that name.
+    """
+    return _path("v1", plural, namespace, name)
+
+
+def object_path(kind: Kind, namespace: str, name: str = "") -> str:
+    """Return the path of an object of ours, or of its collection.
+
+    Raises:
+        NotFound: nothing can have that name.
+    """
+    return _path(API_VERSION, PLURALS[kind], namespace, name)
+
+
+def slices_path(namespace: str) -> str:
+    """Return the path of a namespace's EndpointSlices.
+
+    Raises:
+        NotFound: nothing can have that name.
+    """
+    return _path(SLICES_API, "endpointslices", namespace, "")
+
+
+def path_of(obj: Mapping[str, Any]) -> str:
+    """Return the path of an object by what it says of itself.
+
+    Raises:
+        NotFound: nothing can have that name.
+    """
+    metadata = obj["metadata"]
+    namespace, name = metadata.get("namespace", ""), metadata["name"]
+    return _path(obj["apiVersion"], _PLURALS[obj["kind"]], namespace, name)
+
+
+def _path(api_version: str, plural: str, namespace: str, name: str) -> str:
+    root = "apis" if "/" in api_version else "api"
+    scope = ("namespaces", _checked(namespace)) if namespace else ()
+    rest = (_checked(name),) if name else ()
+    return "/".join(("", root, api_version, *scope, plural, *rest))
+
+
+def _checked(name: str) -> str:
+    """Keep what a spec says from becoming another path, such as `..`."""
+    if not _NAME.fullmatch(name):
+        raise NotFound(f"nothing can have the name {name!r}")
+    return name

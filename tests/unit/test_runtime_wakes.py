@@ -1,0 +1,283 @@
+"""Who looks again when something changes."""
+
+from typing import Any
+
+import pytest
+
+from pg_operator.reconcilers.outcome import Key
+from pg_operator.runtime.cache import Cache, CachedKind, Change
+from pg_operator.runtime.wakes import secret_wakes, wakes
+from tests.unit.runtime_bed import (
+    a_cluster,
+    a_database,
+    a_role,
+    an_object,
+    changed,
+    cluster_key,
+    database_key,
+    role_key,
+)
+
+Json = dict[str, Any]
+DELETED_AT = "2026-11-24T12:00:00Z"
+ORDERS = a_database("orders")
+STOCK = a_database("stock", namespace="depot")
+APP = a_role("app", "orders")
+REPORT = a_role("report", "stock", namespace="depot")
+GOING = a_role("going", deletionTimestamp=DELETED_AT)
+ELSEWHERE = a_database("far", cluster="other")
+OBJECTS: list[tuple[CachedKind, Json]] = [
+    ("Namespace", an_object("shop")),
+    ("DatabaseCluster", a_cluster()),
+    ("DatabaseCluster", a_cluster("other")),
+    ("Database", ORDERS),
+    ("Database", STOCK),
+    ("Database", ELSEWHERE),
+    ("DatabaseRole", APP),
+    ("DatabaseRole", REPORT),
+    ("DatabaseRole", GOING),
+]
+ON_MAIN = {
+    database_key("orders"),
+    database_key("stock", "depot"),
+    role_key("app"),
+    role_key("report", "depot"),
+    role_key("going"),
+}
+
+
+@pytest.fixture
+def cache() -> Cache:
+    cache = Cache()
+    for kind, obj in OBJECTS:
+        cache.put(kind, obj)
+    return cache
+
+
+def put(cache: Cache, kind: CachedKind, obj: Json) -> set[Key]:
+    change = cache.put(kind, obj)
+    assert change is not None
+    return wakes(change, cache)
+
+
+def remove(cache: Cache, kind: CachedKind, obj: Json) -> set[Key]:
+    change = cache.remove(kind, obj)
+    assert change is not None
+    return wakes(change, cache)
+
+
+def condition(kind: str, status: str, reason: str, message: str = "") -> Json:
+    stored = {"type": kind, "status": status, "reason": reason, "message": message}
+    return {"observedGeneration": 1, "conditions": [stored]}
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        pytest.param({"generation": 2}, id="another-spec"),
+        pytest.param({"deletionTimestamp": DELETED_AT}, id="deletion-begins"),
+        pytest.param({"finalizers": ["other"]}, id="finalizer-lost"),
+        pytest.param(
+            {"annotations": {"pg-operator.dev/release": "true"}}, id="told-to-let-go"
+        ),
+    ],
+)
+def test_object_is_woken_by_what_concerns_it(cache: Cache, edit: Json) -> None:
+    assert role_key("app") in put(cache, "DatabaseRole", changed(APP, **edit))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        pytest.param({"labels": {"team": "a"}}, id="labels"),
+        pytest.param({"annotations": {"example.com/x": "1"}}, id="foreign-annotation"),
+        pytest.param({"status": condition("Ready", "True", "Reconciled")}, id="status"),
+    ],
+)
+def test_object_sleeps_through_what_does_not(cache: Cache, edit: Json) -> None:
+    assert put(cache, "DatabaseRole", changed(APP, **edit)) == set()
+
+
+def test_finalizer_that_leaves_with_the_object_wakes_nobody(cache: Cache) -> None:
+    gone = changed(GOING, finalizers=[])
+    assert put(cache, "DatabaseRole", gone) == set()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(
+            condition("Available", "False", "ServerUnreachable"),
+            condition("Available", "True", "Connected"),
+            id="server-returns",
+        ),
+        pytest.param(
+            condition("Available", "True", "MissingPrivileges"),
+            condition("Available", "True", "Connected"),
+            id="login-gets-its-rights",
+        ),
+        pytest.param(
+            {"server": {"systemIdentifier": "1"}},
+            {"server": {"systemIdentifier": "2"}},
+            id="another-server",
+        ),
+        pytest.param(
+            {"capabilities": {"createRole": False}},
+            {"capabilities": {"createRole": True}},
+            id="capabilities",
+        ),
+    ],
+)
+def test_cluster_status_wakes_its_objects_and_not_itself(
+    cache: Cache, before: Json, after: Json
+) -> None:
+    cluster = changed(a_cluster(), status=before)
+    cache.put("DatabaseCluster", cluster)
+    assert put(cache, "DatabaseCluster", changed(cluster, status=after)) == ON_MAIN
+
+
+def test_cluster_message_wakes_nobody(cache: Cache) -> None:
+    before = condition("Available", "False", "ServerUnreachable", "refused")
+    after = condition("Available", "False", "ServerUnreachable", "timed out")
+    cluster = changed(a_cluster(), status=before)
+    cache.put("DatabaseCluster", cluster)
+    assert put(cache, "DatabaseCluster", changed(cluster, status=after)) == set()
+
+
+@pytest.mark.parametrize("edit", [{"generation": 2}, {"deletionTimestamp": DELETED_AT}])
+def test_cluster_edit_wakes_itself_and_its_objects(cache: Cache, edit: Json) -> None:
+    woken = put(cache, "DatabaseCluster", changed(a_cluster(), **edit))
+    assert woken == ON_MAIN | {cluster_key()}
+
+
+def test_cluster_that_comes_or_goes_wakes_its_objects(cache: Cache) -> None:
+    everybody = ON_MAIN | {cluster_key()}
+    assert remove(cache, "DatabaseCluster", a_cluster()) == everybody
+    assert put(cache, "DatabaseCluster", a_cluster(uid="2nd", version=9)) == everybody
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        pytest.param({"generation": 2}, id="another-spec"),
+        pytest.param({"deletionTimestamp": DELETED_AT}, id="deletion-begins"),
+        pytest.param({"status": condition("Ready", "True", "Reconciled")}, id="ready"),
+        pytest.param({"status": {"oid": 16384}}, id="made"),
+    ],
+)
+def test_database_wakes_roles_that_name_it_and_those_that_go(
+    cache: Cache, edit: Json
+) -> None:
+    woken = put(cache, "Database", changed(ORDERS, **edit))
+    assert woken - {database_key("orders")} == {role_key("app"), role_key("going")}
+
+
+def test_database_that_goes_wakes_roles_that_name_it(cache: Cache) -> None:
+    assert role_key("app") in remove(cache, "Database", ORDERS)
+
+
+def test_database_wakes_its_rivals_for_the_name(cache: Cache) -> None:
+    rival = a_database("rival", database="orders", namespace="depot")
+    assert database_key("orders") in put(cache, "Database", rival)
+    assert database_key("orders") in remove(cache, "Database", rival)
+
+
+def test_database_on_another_server_wakes_no_rival(cache: Cache) -> None:
+    twin = a_database("twin", database="orders", cluster="other")
+    assert put(cache, "Database", twin) == {database_key("twin")}
+
+
+def test_role_wakes_its_rivals_for_the_name(cache: Cache) -> None:
+    rival = a_role("rival", role="app", namespace="depot")
+    assert role_key("app") in put(cache, "DatabaseRole", rival)
+    edited = changed(rival, generation=2)
+    assert role_key("app") in put(cache, "DatabaseRole", edited)
+    assert role_key("app") in remove(cache, "DatabaseRole", rival)
+
+
+def test_role_status_wakes_nobody(cache: Cache) -> None:
+    cache.put("DatabaseRole", a_role("rival", role="app", namespace="depot"))
+    ready = condition("Ready", "True", "Reconciled")
+    assert put(cache, "DatabaseRole", changed(APP, status=ready)) == set()
+
+
+def test_databases_that_share_a_service_follow_its_members(cache: Cache) -> None:
+    first, second = (a_database(name, service="db") for name in ("first", "second"))
+    far = a_database("third", service="db", namespace="depot")
+    for database in (first, far):
+        cache.put("Database", database)
+    assert database_key("first") in put(cache, "Database", second)
+    leaving = changed(second, deletionTimestamp=DELETED_AT)
+    woken = put(cache, "Database", leaving)
+    assert database_key("first") in woken
+    assert database_key("third", "depot") not in woken
+
+
+def test_database_status_does_not_wake_those_that_share_its_service(
+    cache: Cache,
+) -> None:
+    first, second = (a_database(name, service="db") for name in ("first", "second"))
+    for database in (first, second):
+        cache.put("Database", database)
+    woken = put(cache, "Database", changed(second, status={"oid": 16384}))
+    assert database_key("first") not in woken
+
+
+def test_last_object_lets_its_terminating_cluster_go(cache: Cache) -> None:
+    terminating = changed(a_cluster(), deletionTimestamp=DELETED_AT)
+    assert cluster_key() not in remove(cache, "Database", STOCK)
+    cache.put("DatabaseCluster", terminating)
+    assert cluster_key() in remove(cache, "Database", ORDERS)
+    assert cluster_key() in remove(cache, "DatabaseRole", APP)
+
+
+def test_gone_object_is_woken_once_more_to_be_forgotten(cache: Cache) -> None:
+    assert cluster_key() in remove(cache, "DatabaseCluster", a_cluster())
+
+
+def test_object_that_took_a_name_counts_as_one_gone_and_one_come(cache: Cache) -> None:
+    successor = a_database("orders", database="renamed", uid="second", version=9)
+    woken = put(cache, "Database", successor)
+    assert woken >= {database_key("orders"), role_key("app")}
+
+
+def test_namespace_wakes_its_objects(cache: Cache) -> None:
+    going = changed(an_object("shop"), deletionTimestamp=DELETED_AT)
+    shop = {database_key("orders"), database_key("far")}
+    shop |= {role_key("app"), role_key("going")}
+    assert put(cache, "Namespace", going) == shop
+    assert remove(cache, "Namespace", going) == shop
+
+
+def test_namespace_labels_wake_nobody(cache: Cache) -> None:
+    labelled = changed(an_object("shop"), labels={"team": "a"})
+    assert put(cache, "Namespace", labelled) == set()
+
+
+def test_secret_wakes_roles_of_its_namespace_only(cache: Cache) -> None:
+    cache.put("DatabaseRole", a_role("near", secret="pw"))
+    cache.put("DatabaseRole", a_role("far", secret="pw", namespace="depot"))
+    woken = secret_wakes("shop", "pw", cache, operator_namespace="operators")
+    assert woken == {role_key("near")}
+
+
+def test_secret_wakes_clusters_whose_dsn_it_holds(cache: Cache) -> None:
+    named = {"connection": {"name": "dsn", "namespace": "platform"}}
+    cache.put("DatabaseCluster", an_object("named", named))
+    cache.put(
+        "DatabaseCluster",
+        an_object("explicit", {"connection": {"name": "dsn", "namespace": "ops"}}),
+    )
+    own = secret_wakes("ops", "dsn", cache, operator_namespace="ops")
+    assert own == {cluster_key(name) for name in ("main", "other", "explicit")}
+    platform = secret_wakes("platform", "dsn", cache, operator_namespace="ops")
+    assert platform == {cluster_key("named")}
+    assert secret_wakes("ops", "else", cache, operator_namespace="ops") == set()
+
+
+def test_waking_is_the_same_for_news_that_come_in_one_change() -> None:
+    cache = Cache()
+    cache.put("Database", a_database("orders"))
+    assert wakes(Change("Database", None, a_database("orders")), cache) == {
+        database_key("orders")
+    }
