@@ -1,6 +1,7 @@
 """A Database: create it, keep it as declared, and let it go."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from pg_operator.api.conditions import Reason
@@ -23,6 +24,7 @@ from pg_operator.reconcilers.context import Context, claimant_of, is_deleting
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome
 from pg_operator.reconcilers.ownership import check_ownership
 from pg_operator.reconcilers.progress import (
+    LOOK_AGAIN,
     Blocked,
     partially_applied,
     ready,
@@ -193,6 +195,7 @@ def _outcome(
     events = [Event("Normal", "DatabaseCreated", f"Created database '{spec.name}'")]
     if not created:
         events = []
+    requeue_after: timedelta | None = None
     immutable = immutable_differences(spec, observed)
     if immutable:
         conditions = stalled(Reason.IMMUTABLE, immutable[0].message)
@@ -202,6 +205,14 @@ def _outcome(
         reason = Reason(service.reason)
         conditions = waiting(reason, service.message)
         events += warn_once(database, reason, service.message)
+        # Services are not watched: nothing tells when a foreign one goes.
+        requeue_after = LOOK_AGAIN
     else:
-        conditions = ready(f"database '{spec.name}' is as declared")
-    return Outcome(conditions=conditions, status=status, events=tuple(events))
+        hint = f"; {service.message}" if service is not None and service.message else ""
+        conditions = ready(f"database '{spec.name}' is as declared{hint}")
+    return Outcome(
+        conditions=conditions,
+        status=status,
+        events=tuple(events),
+        requeue_after=requeue_after,
+    )

@@ -137,36 +137,43 @@ def _judge(
     recorded: Grants,
 ) -> _Entry:
     """Tell whether a role of this namespace may be granted in a database now."""
-    path = f"spec.permissions[{permission.database}]"
-    candidates = list(_databases_named(context, cluster, permission.database))
-    if not candidates:
-        message = (
-            f"no Database named '{permission.database}' is declared on "
-            f"DatabaseCluster '{cluster}'; it is granted on as soon as one is"
+    name = permission.database
+    candidates = list(_databases_named(context, cluster, name))
+    is_open = {
+        candidate: spec.allowed_namespaces.allows(
+            key.namespace, own=candidate.namespace
         )
-        pending = Pending(path, Reason.DATABASE_NOT_FOUND, message)
-        kept = hold(recorded, database=permission.database)
-        return _Entry(state, kept=kept, pending=(pending,))
+        for candidate, spec in candidates
+    }
+    mark = state.mark
     for candidate, spec in candidates:
-        own = candidate.namespace
-        if not spec.allowed_namespaces.allows(key.namespace, own=own):
-            continue
         claimant = context.claimant(candidate)
-        mark = state.mark
-        if isinstance(mark, Mark) and mark.claimant == claimant:
+        if isinstance(mark, Mark) and mark.claimant == claimant and is_open[candidate]:
             return _judge_schemas(state, permission, spec, recorded)
+    if not candidates:
+        reason = Reason.DATABASE_NOT_FOUND
         message = (
-            f"database '{permission.database}' is not Ready yet; it is granted on as "
-            "soon as its Database is"
+            f"no Database named '{name}' is declared on DatabaseCluster '{cluster}'; "
+            "it is granted on as soon as one is"
         )
-        pending = Pending(path, Reason.DATABASE_NOT_READY, message)
-        kept = hold(recorded, database=permission.database)
-        return _Entry(state, kept=kept, pending=(pending,))
-    message = (
-        f"database '{permission.database}' is not open to namespace "
-        f"'{key.namespace}'; ask for it to be added to its spec.allowedNamespaces"
-    )
-    return _Entry(state, pending=(Pending(path, Reason.NOT_ALLOWED, message),))
+    elif any(is_open.values()):
+        reason = Reason.DATABASE_NOT_READY
+        message = (
+            f"database '{name}' is not Ready yet; it is granted on as soon as its "
+            "Database is"
+        )
+    else:
+        reason = Reason.NOT_ALLOWED
+        message = (
+            f"database '{name}' is not open to namespace '{key.namespace}'; ask for it "
+            "to be added to its spec.allowedNamespaces"
+        )
+    # What it may not have (any more) is revoked; what is only not there yet is kept.
+    kept: Grants = frozenset()
+    if reason is not Reason.NOT_ALLOWED:
+        kept = hold(recorded, database=name)
+    pending = Pending(f"spec.permissions[{name}]", reason, message)
+    return _Entry(state, kept=kept, pending=(pending,))
 
 
 def _databases_named(

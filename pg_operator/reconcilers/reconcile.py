@@ -1,7 +1,8 @@
 """The one way in: a key, and what came of it."""
 
+import asyncio
 from collections.abc import Callable
-from typing import Self
+from typing import Final, NoReturn, Self
 
 from pg_operator.api.conditions import Reason
 from pg_operator.kube.client import Kubernetes
@@ -25,14 +26,20 @@ from pg_operator.reconcilers.deletion import (
 )
 from pg_operator.reconcilers.keys import load_keyring
 from pg_operator.reconcilers.outcome import Event, Key, Object, Objects, Outcome
-from pg_operator.reconcilers.progress import Blocked, waiting, warn_once
+from pg_operator.reconcilers.progress import (
+    Blocked,
+    is_current,
+    waiting,
+    warn_once,
+)
 from pg_operator.reconcilers.references import blocked_outcome, unavailable
-from pg_operator.reconcilers.role import reconcile_role
+from pg_operator.reconcilers.role import password_is_pending, reconcile_role
 from pg_operator.reconcilers.servers import Servers
 from pg_operator.reconcilers.settings import Settings
 
 # The server itself is away or refuses everybody: the DatabaseCluster's business.
-SERVER_LOST = (ServerUnreachable, AuthenticationFailed, ServerRefused)
+SERVER_LOST: Final = (ServerUnreachable, AuthenticationFailed, ServerRefused)
+IDLE_SECONDS: Final = 60.0
 
 
 class Reconcilers:
@@ -92,10 +99,22 @@ class Reconcilers:
             return Outcome(release=True, events=(event,))
         try:
             return await self._dispatch(key, obj)
-        except Blocked as blocked:
-            return blocked_outcome(blocked, obj)
+        except Blocked as reason:
+            blocked = reason
         except PostgresError as error:
-            return self._failed(obj, error)
+            failed = self._failed(obj, error)
+            if isinstance(failed, Outcome):
+                return failed
+            blocked = failed
+        if await self._is_password_pending(key, obj, blocked):
+            blocked = Blocked(Reason.PASSWORD_PENDING, blocked.message)
+        return blocked_outcome(blocked, obj)
+
+    async def tend(self) -> NoReturn:
+        """Close connections that nobody has used for a while, for ever."""
+        while True:
+            await asyncio.sleep(IDLE_SECONDS / 2)
+            await self._context.servers.close_idle(older_than=IDLE_SECONDS)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -117,15 +136,25 @@ class Reconcilers:
             case _:
                 return await finalize_role(self._context, key, obj)
 
-    def _failed(self, obj: Object, error: PostgresError) -> Outcome:
+    async def _is_password_pending(
+        self, key: Key, obj: Object, blocked: Blocked
+    ) -> bool:
+        """Tell whether an outage keeps a changed password from the server."""
+        return (
+            key.kind == "DatabaseRole"
+            and blocked.reason == Reason.CLUSTER_UNAVAILABLE
+            and is_current(obj)
+            and not is_deleting(obj)
+            and await password_is_pending(self._context, key, obj)
+        )
+
+    def _failed(self, obj: Object, error: PostgresError) -> Outcome | Blocked:
         """Say what the server refused; anything may help, so it is tried again."""
         cluster = obj["spec"]["databaseClusterRef"]["name"]
         if isinstance(error, SERVER_LOST):
             self._context.servers.lost(cluster)
             blocked = unavailable(cluster)
-            if is_deleting(obj):
-                blocked = deletion_blocked(blocked.message)
-            return blocked_outcome(blocked, obj)
+            return deletion_blocked(blocked.message) if is_deleting(obj) else blocked
         if isinstance(error, AlreadyExistsNow | NotFound | Transient):
             return Outcome(retry=True)
         reason = (

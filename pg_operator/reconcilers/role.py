@@ -137,6 +137,20 @@ async def observe_shared_role(
         return observed, await observe_dependencies(connection, name)
 
 
+async def password_is_pending(context: Context, key: Key, role: Object) -> bool:
+    """Tell whether a Secret holds another password than the server, without asking it.
+
+    The status repeats the fingerprint of the mark: for a server that is away it is the
+    last that was seen.
+    """
+    spec = guard(role["spec"], validate_databaserole(role).errors)
+    if spec.stalled:
+        return False
+    password = await _read_password(context, key, DatabaseRoleSpec.parse(spec.spec))
+    known = role.get("status", {}).get("passwordFingerprint")
+    return isinstance(password, Password) and password.fingerprint != known
+
+
 def role_ownership(
     context: Context, link: Link, observed: RoleState, claimant: Claimant
 ) -> Ownership:

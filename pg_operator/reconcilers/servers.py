@@ -113,6 +113,12 @@ class Servers:
             async with entry.lock:
                 await _close(entry.link)
 
+    async def close_idle(self, *, older_than: float) -> None:
+        """Close the connections that nobody has used for that many seconds."""
+        for entry in tuple(self._entries.values()):
+            if entry.link is not None:
+                await entry.link.connections.close_idle(older_than=older_than)
+
     async def close(self) -> None:
         """Close every connection."""
         for name in tuple(self._entries):

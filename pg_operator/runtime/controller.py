@@ -145,6 +145,7 @@ class Controller:
                     group.create_task(self._watches.run()),
                     group.create_task(self._watch_secrets()),
                     group.create_task(self._list_again()),
+                    group.create_task(reconcilers.tend()),
                 ]
                 await self._watches.begun()
                 await self._secrets_listed.wait()

@@ -1,0 +1,75 @@
+"""Rules for the repository itself."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pg_operator.api.specs import API_VERSION
+from pg_operator.api.validation import (
+    validate_database,
+    validate_databasecluster,
+    validate_databaserole,
+)
+
+CHECKOUT = Path(__file__).parents[2]
+# In parts, so that this file names none of them itself.
+REGISTRIES = [
+    ".".join(parts)
+    for parts in (
+        ("pypi", "org"),
+        ("files", "pythonhosted", "org"),
+        ("proxy", "golang", "org"),
+        ("sum", "golang", "org"),
+        ("registry", "npmjs", "org"),
+        ("crates", "io"),
+        ("docker", "io"),
+        ("ghcr", "io"),
+        ("quay", "io"),
+        ("deb", "debian", "org"),
+    )
+]
+VALIDATORS = {
+    "DatabaseCluster": validate_databasecluster,
+    "Database": validate_database,
+    "DatabaseRole": validate_databaserole,
+}
+DOCUMENTS = [
+    CHECKOUT / "README.md",
+    CHECKOUT / "CONTRIBUTING.md",
+    *sorted((CHECKOUT / "docs").glob("*.md")),
+]
+
+
+def tracked_files() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    return [CHECKOUT / name for name in listed.stdout.splitlines()]
+
+
+def test_no_tracked_file_names_a_package_registry() -> None:
+    found = [
+        (path.name, registry)
+        for path in tracked_files()
+        if path.is_file()
+        for registry in REGISTRIES
+        if registry in path.read_text(encoding="utf-8", errors="replace")
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_documented_objects_are_valid(document: Path) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", document.read_text(), flags=re.DOTALL)
+    objects = [obj for block in blocks for obj in yaml.safe_load_all(block)]
+    ours = [obj for obj in objects if obj.get("apiVersion") == API_VERSION]
+    assert [VALIDATORS[obj["kind"]](obj).errors for obj in ours] == [()] * len(ours)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_documented_links_lead_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text())
+    assert [link for link in links if not (document.parent / link).exists()] == []
