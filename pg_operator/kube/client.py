@@ -5,11 +5,12 @@ What the API server sends is what they see, and what is sent is what is written 
 
 import base64
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from pg_operator.api.specs import Kind
 from pg_operator.kube.errors import Conflict, NotFound
-from pg_operator.kube.paths import core_path, object_path, path_of
+from pg_operator.kube.paths import ImpossibleName, core_path, object_path, path_of
 from pg_operator.kube.secrets import SecretData
 from pg_operator.kube.transport import (
     APPLY,
@@ -33,15 +34,20 @@ class Kubernetes(Transport):
 
     async def read(self, key: tuple[Kind, str, str], /) -> Json | None:
         """Return one object of ours by its kind, namespace and name, or None."""
-        try:
-            return await self.request("GET", object_path(*key))
-        except NotFound:
-            return None
+        with suppress(ImpossibleName):
+            return await self.get(object_path(*key))
+        return None
 
     async def read_core(self, plural: str, namespace: str, name: str) -> Json | None:
         """Return one object of Kubernetes' core, or None."""
+        with suppress(ImpossibleName):
+            return await self.get(core_path(plural, namespace, name))
+        return None
+
+    async def get(self, path: str) -> Json | None:
+        """Return what is at a path, or None when there is nothing."""
         try:
-            return await self.request("GET", core_path(plural, namespace, name))
+            return await self.request("GET", path)
         except NotFound:
             return None
 

@@ -4,6 +4,7 @@ import ipaddress
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from pg_operator.api.specs import API_VERSION, GROUP
@@ -16,7 +17,9 @@ DEFAULT_PORT: Final = 5432
 # Service as well, so that a copy of it under another name is not ours.
 SERVICE_OF: Final = f"{GROUP}/service-of"
 SERVICE_NAME: Final = "kubernetes.io/service-name"
-SLICE_MANAGED_BY: Final = {"endpointslice.kubernetes.io/managed-by": GROUP}
+SLICE_MANAGED_BY: Final = "endpointslice.kubernetes.io/managed-by"
+LABELS: Final = (*MANAGED_BY, SLICE_MANAGED_BY, SERVICE_NAME)
+EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Manifest = dict[str, Any]
@@ -46,32 +49,29 @@ class Identity:
     name: str
     cluster: str
 
+    @property
+    def slice_names(self) -> Mapping[int, str]:
+        """The name of its EndpointSlice for each IP version."""
+        return {version: f"{self.name}-ipv{version}" for version in (4, 6)}
+
     def owns(self, stored: Mapping[str, Any]) -> bool:
-        """Tell whether a stored Service is this one."""
-        return self.claims(stored) and _annotation(stored) == self._mark
+        """Tell whether a stored Service or EndpointSlice is of this Service."""
+        annotations = stored["metadata"].get("annotations") or {}
+        return is_ours(stored) and annotations.get(SERVICE_OF) == self._mark
 
-    @staticmethod
-    def claims(stored: Mapping[str, Any]) -> bool:
-        """Tell whether a stored object says that it is the operator's."""
-        labels = stored["metadata"].get("labels") or {}
-        return bool(labels.items() >= MANAGED_BY.items())
-
-    def service_metadata(self, owners: Sequence[ServiceOwner]) -> Manifest:
-        """Return the metadata of the Service."""
+    def metadata(
+        self,
+        owners: Sequence[ServiceOwner],
+        *,
+        name: str,
+        labels: Mapping[str, str] = EMPTY,
+    ) -> Manifest:
+        """Return the metadata of the Service or of one of its EndpointSlices."""
         return {
-            "name": self.name,
+            "name": name,
             "namespace": self.namespace,
-            "labels": MANAGED_BY,
+            "labels": {**MANAGED_BY, **labels},
             "annotations": {SERVICE_OF: self._mark},
-            "ownerReferences": owner_references(owners),
-        }
-
-    def slice_metadata(self, suffix: str, owners: Sequence[ServiceOwner]) -> Manifest:
-        """Return the metadata of one of the Service's EndpointSlices."""
-        return {
-            "name": f"{self.name}-{suffix}",
-            "namespace": self.namespace,
-            "labels": {**MANAGED_BY, **SLICE_MANAGED_BY, SERVICE_NAME: self.name},
             "ownerReferences": owner_references(owners),
         }
 
@@ -118,18 +118,18 @@ def desired_endpoints(
         if names
         else {"type": "ClusterIP", "clusterIP": "None"}
     )
-    spec["ports"] = [{**port, "targetPort": endpoint.port}]
     service = {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": identity.service_metadata(owners),
-        "spec": spec,
+        "metadata": identity.metadata(owners, name=identity.name),
+        "spec": {**spec, "ports": [{**port, "targetPort": endpoint.port}]},
     }
+    labels = {SLICE_MANAGED_BY: GROUP, SERVICE_NAME: identity.name}
     slices = tuple(
         {
             "apiVersion": SLICES_API,
             "kind": "EndpointSlice",
-            "metadata": identity.slice_metadata(f"ipv{version}", owners),
+            "metadata": identity.metadata(owners, name=name, labels=labels),
             "addressType": f"IPv{version}",
             "endpoints": [
                 {"addresses": [str(address)], "conditions": {"ready": True}}
@@ -138,9 +138,16 @@ def desired_endpoints(
             ],
             "ports": [port],
         }
-        for version in sorted({address.version for address in addresses})
+        for version, name in identity.slice_names.items()
+        if any(address.version == version for address in addresses)
     )
     return Desired(service, slices)
+
+
+def is_ours(stored: Mapping[str, Any]) -> bool:
+    """Tell whether a stored object says that the operator made it."""
+    labels = stored["metadata"].get("labels") or {}
+    return bool(labels.items() >= MANAGED_BY.items())
 
 
 def owner_references(owners: Sequence[ServiceOwner]) -> list[Manifest]:
@@ -166,11 +173,6 @@ def port_hint(service: Manifest) -> str:
         f"Service '{service['metadata']['name']}' is an alias of a DNS name and maps "
         f"no port; connect to port {port}"
     )
-
-
-def _annotation(stored: Mapping[str, Any]) -> str | None:
-    annotations: Mapping[str, str] = stored["metadata"].get("annotations") or {}
-    return annotations.get(SERVICE_OF)
 
 
 def _read_host(host: str) -> str | Address:

@@ -140,7 +140,7 @@ def _event(
             "name": metadata["name"],
             "namespace": metadata.get("namespace", ""),
             "uid": metadata["uid"],
-            "resourceVersion": metadata["resourceVersion"],
+            "resourceVersion": metadata.get("resourceVersion", ""),
         },
         "type": event_type,
         "reason": reason,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pg_operator.api.specs import API_VERSION, PLURALS, Kind
-from pg_operator.kube.errors import NotFound
+from pg_operator.kube.errors import Invalid
 
 SLICES_API: Final = "discovery.k8s.io/v1"
 
@@ -18,11 +18,15 @@ _PLURALS: Final[Mapping[str, str]] = {
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
+class ImpossibleName(Invalid):
+    """No object can have that name, so there is none, and none can be made."""
+
+
 def core_path(plural: str, namespace: str = "", name: str = "") -> str:
     """Return the path of an object of Kubernetes' core, or of its collection.
 
     Raises:
-        NotFound: nothing can have that name.
+        ImpossibleName: nothing can be called so.
     """
     return _path("v1", plural, namespace, name)
 
@@ -31,25 +35,25 @@ def object_path(kind: Kind, namespace: str, name: str = "") -> str:
     """Return the path of an object of ours, or of its collection.
 
     Raises:
-        NotFound: nothing can have that name.
+        ImpossibleName: nothing can be called so.
     """
     return _path(API_VERSION, PLURALS[kind], namespace, name)
 
 
-def slices_path(namespace: str) -> str:
-    """Return the path of a namespace's EndpointSlices.
+def slice_path(namespace: str, name: str) -> str:
+    """Return the path of an EndpointSlice.
 
     Raises:
-        NotFound: nothing can have that name.
+        ImpossibleName: nothing can be called so.
     """
-    return _path(SLICES_API, "endpointslices", namespace, "")
+    return _path(SLICES_API, "endpointslices", namespace, name)
 
 
 def path_of(obj: Mapping[str, Any]) -> str:
     """Return the path of an object by what it says of itself.
 
     Raises:
-        NotFound: nothing can have that name.
+        ImpossibleName: nothing can be called so.
     """
     metadata = obj["metadata"]
     namespace, name = metadata.get("namespace", ""), metadata["name"]
@@ -66,5 +70,7 @@ def _path(api_version: str, plural: str, namespace: str, name: str) -> str:
 def _checked(name: str) -> str:
     """Keep what a spec says from becoming another path, such as `..`."""
     if not _NAME.fullmatch(name):
-        raise NotFound(f"nothing can have the name {name!r}")
+        raise ImpossibleName(
+            f"nothing can be called {name!r}", fields=("metadata.name",)
+        )
     return name

@@ -4,14 +4,16 @@ Everything is read first: what is as desired is not written, and what is not our
 left alone. Every write is held to what was read.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from pg_operator.kube.client import Kubernetes
+from pg_operator.kube.client import Kubernetes, core_path
+from pg_operator.kube.differences import differs
 from pg_operator.kube.endpoints import (
-    SERVICE_NAME,
-    SLICE_MANAGED_BY,
+    LABELS,
+    SERVICE_OF,
     Desired,
     Endpoint,
     Identity,
@@ -19,12 +21,12 @@ from pg_operator.kube.endpoints import (
     ServiceOwner,
     Unservable,
     desired_endpoints,
+    is_ours,
     owner_references,
     port_hint,
 )
-from pg_operator.kube.errors import Invalid, NamespaceTerminating, NotFound
-from pg_operator.kube.paths import slices_path
-from pg_operator.kube.transport import FIELD_MANAGER
+from pg_operator.kube.errors import Conflict, Invalid, NamespaceTerminating
+from pg_operator.kube.paths import ImpossibleName, slice_path
 
 __all__ = [
     "Endpoint",
@@ -39,7 +41,9 @@ _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "Service": ("apiVersion", "kind", "spec"),
     "EndpointSlice": ("apiVersion", "kind", "addressType", "endpoints", "ports"),
 }
-_SERVICE_FIELDS: Final = ("type", "externalName", "clusterIP", "ports")
+# Each of three objects can be written by somebody else first; more is no accident.
+MOST_CONFLICTS: Final = 4
+_SPEC: Final = ("type", "externalName", "clusterIP", "ports")
 
 Object = Mapping[str, Any]
 
@@ -56,6 +60,22 @@ class ServiceStatus:
     reason: Literal["Reconciled", "ServiceConflict", "ServiceUnsupported"]
     message: str
     changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is stored by the names that a Service and its slices have."""
+
+    ours: dict[tuple[str, str], Object] = field(default_factory=dict)
+    foreign: list[Object] = field(default_factory=list)
+
+
+class _Foreign(Exception):
+    """An object of that name is not ours."""
+
+    def __init__(self, stored: Object) -> None:
+        super().__init__()
+        self.stored = stored
 
 
 async def apply_service(
@@ -82,12 +102,10 @@ async def apply_service(
         desired = desired_endpoints(identity, endpoint, owners=owners)
     except Unservable as reason:
         return _unsupported(f"spec.databaseServiceName: {reason}")
-    stored = await kubernetes.read_core("services", namespace, name)
-    if stored is not None and not identity.owns(stored):
-        return _conflict(identity, stored)
-    slices = await _read_slices(kubernetes, namespace, name)
     try:
-        changed = await _apply(kubernetes, desired, service=stored, slices=slices)
+        changed = await _apply(kubernetes, identity, desired)
+    except _Foreign as foreign:
+        return _conflict(foreign.stored)
     except NamespaceTerminating:
         changed = False
     except Invalid as error:
@@ -116,143 +134,105 @@ async def remove_service(
         KubernetesError: the API server does not let it; Conflict when somebody else
             wrote meanwhile.
     """
+    identity = Identity(namespace, name, cluster)
     try:
-        service = await kubernetes.read_core("services", namespace, name)
-        if service is not None and not Identity(namespace, name, cluster).owns(service):
-            return
-        slices = await _read_slices(kubernetes, namespace, name)
-    except NotFound:
+        found = await _find(kubernetes, identity)
+    except ImpossibleName:
         return
-    stored = [*([] if service is None else [service]), *slices.values()]
-    for obj in stored:
+    if any(foreign["kind"] == "Service" for foreign in found.foreign):
+        return
+    for obj in found.ours.values():
         if not owners:
             await kubernetes.delete(obj)
         elif differs(manifest := _with_owners(obj, owners), obj):
             await kubernetes.apply(manifest, over=obj)
 
 
-def differs(desired: Manifest, stored: Object | None) -> bool:
-    """Tell whether applying would change a stored object. Pure.
+async def _apply(kubernetes: Kubernetes, identity: Identity, desired: Desired) -> bool:
+    """Write what differs, and tell whether anything did.
 
-    It would where a desired value is not there, or an owner of ours is not desired.
+    Raises:
+        _Foreign: what is there is not ours.
+        Conflict: it is written faster than it can be read.
     """
-    if stored is None:
-        return True
-    wanted = desired["metadata"]["ownerReferences"]
-    metadata = {**desired["metadata"], "ownerReferences": None}
-    kept = {reference["uid"]: reference for reference in _references(stored)}
-    return (
-        any(
-            not _includes(kept.get(reference["uid"]), reference) for reference in wanted
-        )
-        or bool(_applied_owners(stored) - {reference["uid"] for reference in wanted})
-        or not all(
-            _includes(stored["metadata"].get(name), value)
-            for name, value in metadata.items()
-            if value is not None
-        )
-        or not all(
-            _includes(stored.get(name), value)
-            for name, value in desired.items()
-            if name != "metadata"
-        )
-    )
+    for _ in range(MOST_CONFLICTS):
+        # Another Database that shares it was quicker: perhaps nothing is left to do.
+        with suppress(Conflict):
+            return await _apply_once(kubernetes, identity, desired)
+    return await _apply_once(kubernetes, identity, desired)
 
 
-async def _apply(
-    kubernetes: Kubernetes,
-    desired: Desired,
-    *,
-    service: Object | None,
-    slices: Mapping[str, Object],
+async def _apply_once(
+    kubernetes: Kubernetes, identity: Identity, desired: Desired
 ) -> bool:
-    """Write what differs, and tell whether anything did."""
-    stored: dict[str, Object | None] = dict(slices)
-    writes = [
-        (manifest, stored.pop(manifest["metadata"]["name"], None))
-        for manifest in desired.slices
-    ]
-    writes.append((desired.service, service))
+    found = await _find(kubernetes, identity)
+    if found.foreign:
+        raise _Foreign(found.foreign[0])
     changed = False
-    for manifest, over in writes:
+    for manifest in (*desired.slices, desired.service):
+        over = found.ours.pop(_name(manifest), None)
         if differs(manifest, over):
             await kubernetes.apply(manifest, over=over)
             changed = True
-    for left in stored.values():
-        if left is not None:
-            await kubernetes.delete(left)
-            changed = True
+    for left in found.ours.values():
+        await kubernetes.delete(left)
+        changed = True
     return changed
 
 
-async def _read_slices(
-    kubernetes: Kubernetes, namespace: str, name: str
-) -> dict[str, Object]:
-    """Return a Service's EndpointSlices that are ours, by name."""
-    wanted = {**SLICE_MANAGED_BY, SERVICE_NAME: name}
-    labels = ",".join(f"{label}={value}" for label, value in wanted.items())
-    slices, _ = await kubernetes.list(slices_path(namespace), labels=labels)
-    return {
-        stored["metadata"]["name"]: stored
-        for stored in slices
-        if Identity.claims(stored)
-    }
+async def _find(kubernetes: Kubernetes, identity: Identity) -> _Found:
+    """Read what there is of a Service and its slices.
+
+    Raises:
+        ImpossibleName: there can be no such Service.
+    """
+    namespace = identity.namespace
+    slices = [slice_path(namespace, name) for name in identity.slice_names.values()]
+    paths = [core_path("services", namespace, identity.name), *slices]
+    found = _Found()
+    for path in paths:
+        obj = await kubernetes.get(path)
+        if obj is not None and identity.owns(obj):
+            found.ours[_name(obj)] = obj
+        elif obj is not None:
+            found.foreign.append(obj)
+    return found
+
+
+def _name(obj: Object) -> tuple[str, str]:
+    return obj["kind"], obj["metadata"]["name"]
 
 
 def _with_owners(stored: Object, owners: Sequence[ServiceOwner]) -> Manifest:
     """Return what we wrote of a stored object, with other owners."""
     manifest = {name: stored[name] for name in _FIELDS[stored["kind"]]}
-    if stored["kind"] == "Service":
-        spec = stored["spec"]
-        manifest["spec"] = {key: spec[key] for key in _SERVICE_FIELDS if key in spec}
+    if "spec" in manifest:
+        manifest["spec"] = _pick(stored["spec"], _SPEC)
     metadata = stored["metadata"]
     manifest["metadata"] = {
-        key: metadata[key]
-        for key in ("name", "namespace", "labels", "annotations")
-        if key in metadata
-    } | {"ownerReferences": owner_references(owners)}
+        "name": metadata["name"],
+        "namespace": metadata["namespace"],
+        "labels": _pick(metadata["labels"], LABELS),
+        "annotations": _pick(metadata.get("annotations") or {}, (SERVICE_OF,)),
+        "ownerReferences": owner_references(owners),
+    }
     return manifest
 
 
-def _references(stored: Object) -> list[Manifest]:
-    return list(stored["metadata"].get("ownerReferences") or ())
+def _pick(values: Mapping[str, Any], names: Iterable[str]) -> Manifest:
+    return {name: values[name] for name in names if name in values}
 
 
-def _applied_owners(stored: Object) -> set[str]:
-    """Return the uids of the owner references that only our next apply can remove."""
-    uids = {reference["uid"] for reference in _references(stored)}
-    applied: Mapping[str, Any] = {}
-    for entry in stored["metadata"].get("managedFields") or ():
-        if entry["manager"] == FIELD_MANAGER and entry["operation"] == "Apply":
-            metadata = entry["fieldsV1"].get("f:metadata") or {}
-            applied = metadata.get("f:ownerReferences") or {}
-    return {uid for uid in uids if f'k:{{"uid":"{uid}"}}' in applied}
-
-
-def _includes(stored: object, wanted: object) -> bool:
-    """Tell whether a stored value has all that is wanted; lists must be as long."""
-    if isinstance(wanted, Mapping):
-        return isinstance(stored, Mapping) and all(
-            _includes(stored.get(name), value) for name, value in wanted.items()
-        )
-    if isinstance(wanted, list):
-        return (
-            isinstance(stored, list)
-            and len(stored) == len(wanted)
-            and all(map(_includes, stored, wanted))
-        )
-    return stored == wanted
-
-
-def _conflict(identity: Identity, stored: Object) -> ServiceStatus:
+def _conflict(stored: Object) -> ServiceStatus:
+    kind, name = _name(stored)
     whose = (
         "was made by pg-operator for something else"
-        if identity.claims(stored)
+        if is_ours(stored)
         else "exists and was not made by pg-operator"
     )
     message = (
-        f"spec.databaseServiceName: Service '{identity.name}' {whose}, so it is left "
-        "as it is; choose another name, or delete that Service"
+        f"spec.databaseServiceName: {kind} '{name}' {whose}, so it is left as it is; "
+        f"choose another name, or delete that {kind}"
     )
     return ServiceStatus(ready=False, reason="ServiceConflict", message=message)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import aiohttp
+import yaml
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import (
     ConfigException,
@@ -25,6 +26,17 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 JSON: Final = "application/json"
 
 PAGE: Final = 500
+
+# What the official package throws for a configuration that is missing or broken.
+_UNUSABLE: Final = (
+    ConfigException,
+    OSError,
+    yaml.YAMLError,
+    AttributeError,
+    KeyError,
+    TypeError,
+    ValueError,
+)
 
 Query = Mapping[str, str]
 Objects = list[dict[str, Any]]
@@ -218,10 +230,11 @@ class Transport:
                     client_configuration=self._configuration,
                     persist_config=False,
                 )
-        except (ConfigException, OSError, AttributeError, TypeError) as error:
+        except _UNUSABLE as error:
+            # Not the error's own text: a parser's may quote a token.
             raise NotConfigured(
-                "set KUBECONFIG to a file, or run in a pod with a ServiceAccount: "
-                f"{type(error).__name__}: {error}"
+                "cannot tell where the API server is: set KUBECONFIG to a kubeconfig, "
+                f"or run in a pod with a ServiceAccount ({type(error).__name__})"
             ) from error
 
 

@@ -66,12 +66,16 @@ def deletion_role(
         return Plan()
     if policy == "Delete":
         return Plan(tuple(_drop_role(observed, dependencies, database_owners, login)))
+    if not isinstance(observed.mark, Mark):
+        return Plan()
+    kept = released(observed.mark)
+    if observed.mark == kept:
+        return Plan()
     operations: list[Operation] = []
-    if policy == "Disable" and observed.login is not False:
-        operations.append(AlterRole(observed.name, login=False))
-    if isinstance(observed.mark, Mark) and observed.mark != released(observed.mark):
-        operations.append(MarkRole(observed.name, released(observed.mark)))
-    return Plan(tuple(operations))
+    if policy == "Disable":
+        operations += [*_lock_out(observed), TerminateSessions(observed.name)]
+    # Last, because from then on nobody comes back to finish the rest.
+    return Plan((*operations, MarkRole(observed.name, kept)))
 
 
 def deletion_database(
@@ -103,10 +107,7 @@ def _drop_role(
     login: str,
 ) -> Iterator[Operation]:
     name = observed.name
-    if observed.login is not False:
-        yield AlterRole(name, login=False)
-    if observed.self_member is False:
-        yield GrantRoleToSelf(name)
+    yield from _lock_out(observed)
     for grant in sorted(observed.grants):
         if grant.on.kind == "database":
             database = grant.on.database
@@ -124,3 +125,11 @@ def _drop_role(
             yield ReassignOwned(database, name, login if to == name else to)
         yield DropOwned(database, name)
     yield DropRole(name)
+
+
+def _lock_out(observed: RoleState) -> Iterator[Operation]:
+    """Let no new session in, and be a member, as who ends the old ones must be."""
+    if observed.login is not False:
+        yield AlterRole(observed.name, login=False)
+    if observed.self_member is False:
+        yield GrantRoleToSelf(observed.name)

@@ -94,8 +94,7 @@ def desired_role(
     login = spec.login
     if login is None and not observed.exists:
         login = declared
-    elif login is None and declared and _is_released(observed):
-        # It was disabled when its object was deleted; now it is back.
+    elif login is None and declared and _is_to_log_in(observed, password):
         login = True
     return RoleState(
         name=spec.role_name,
@@ -238,5 +237,13 @@ def _table_not_found(path: str, on: Securable) -> Pending:
     return Pending(path, "TableNotFound", message)
 
 
-def _is_released(observed: RoleState) -> bool:
-    return isinstance(observed.mark, Mark) and observed.mark.state == "released"
+def _is_to_log_in(observed: RoleState, password: Password | None) -> bool:
+    """Tell whether a role is to log in that may have been made without.
+
+    It was disabled when its object was deleted and now is back, or this is its first
+    password. Later on, who disables it by hand has their reason.
+    """
+    mark = observed.mark
+    if not isinstance(mark, Mark):
+        return False
+    return mark.state == "released" or (mark.password is None and password is not None)

@@ -108,7 +108,7 @@ _CONNECT_TEXTS: Final[tuple[tuple[str, type[PostgresError], str], ...]] = (
     (
         "password authentication failed",
         AuthenticationFailed,
-        "the server does not accept the user and password of the DSN",
+        "the server does not accept the user and password of the DSN; correct them",
     ),
     (
         "no password supplied",

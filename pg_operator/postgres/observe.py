@@ -163,7 +163,14 @@ SELECT (SELECT datistemplate FROM pg_catalog.pg_database WHERE datname = %(name)
         WHERE subdbid = (SELECT oid FROM pg_catalog.pg_database
                          WHERE datname = %(name)s)),
        (SELECT count(*) FROM pg_catalog.pg_replication_slots
-        WHERE database = %(name)s)
+        WHERE database = %(name)s),
+       (SELECT count(*) FROM pg_catalog.pg_stat_activity AS a
+        JOIN pg_catalog.pg_roles AS r ON r.oid = a.usesysid
+        JOIN pg_catalog.pg_roles AS me ON me.rolname = current_user
+        WHERE a.datname = %(name)s AND NOT me.rolsuper
+          AND (r.rolsuper
+               OR NOT (pg_catalog.pg_has_role(r.oid, 'USAGE')
+                       OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE'))))
 """
 
 _OWNERS: Final = """
@@ -344,7 +351,7 @@ async def observe_drop_blockers(connection: Connection, name: str) -> tuple[str,
     PostgreSQL drops inactive replication slots silently; their readers lose their
     place, so they count too.
     """
-    ((template, prepared, subscriptions, slots),) = await _rows(
+    ((template, prepared, subscriptions, slots, sessions),) = await _rows(
         connection, _BLOCKERS, name=name
     )
     found = (
@@ -352,6 +359,10 @@ async def observe_drop_blockers(connection: Connection, name: str) -> tuple[str,
         (prepared, f"prepared transactions: {prepared}; commit or roll them back"),
         (subscriptions, f"subscriptions: {subscriptions}; drop them"),
         (slots, f"logical replication slots: {slots}; drop them"),
+        (
+            sessions,
+            f"sessions that the operator's login may not end: {sessions}; end them",
+        ),
     )
     return tuple(sentence for is_there, sentence in found if is_there)
 

@@ -8,7 +8,7 @@ from pg_operator.api.conditions import Condition, Reason
 from pg_operator.plan.state import Server
 from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome
-from pg_operator.reconcilers.progress import condition
+from pg_operator.reconcilers.progress import condition, stalled, waiting
 from pg_operator.reconcilers.servers import Unavailable
 
 PROBE_AGAIN: Final = timedelta(seconds=3)
@@ -23,7 +23,7 @@ async def reconcile_cluster(context: Context, key: Key, cluster: Object) -> Outc
     try:
         link = await context.servers.connect(cluster)
     except Unavailable as unavailable:
-        return _unavailable(cluster, unavailable)
+        return _unavailable(cluster, unavailable, deleting=deleting)
     available = _available(link.server)
     return Outcome(
         conditions=(available, *_ready(available, deleting=deleting)),
@@ -56,14 +56,7 @@ def _available(server: Server) -> Condition:
 
 def _ready(available: Condition, *, deleting: bool) -> tuple[Condition, ...]:
     if deleting:
-        message = (
-            "held until the Databases and DatabaseRoles that name it are deleted; "
-            "until then it serves them"
-        )
-        return (
-            Condition("Ready", "False", Reason.DELETION_BLOCKED, message),
-            Condition("Reconciling", "True", Reason.DELETION_BLOCKED, message),
-        )
+        return _held()
     if available.reason == Reason.MISSING_PRIVILEGES:
         return (
             Condition("Ready", "False", available.reason, available.message),
@@ -72,16 +65,23 @@ def _ready(available: Condition, *, deleting: bool) -> tuple[Condition, ...]:
     return (Condition("Ready", "True", available.reason, available.message),)
 
 
-def _unavailable(cluster: Object, unavailable: Unavailable) -> Outcome:
+def _held() -> tuple[Condition, ...]:
+    """Say why it is still there, whether its server is or not."""
+    message = (
+        "held until the Databases and DatabaseRoles that name it are deleted; "
+        "until then it serves them"
+    )
+    return waiting(Reason.DELETION_BLOCKED, message)
+
+
+def _unavailable(
+    cluster: Object, unavailable: Unavailable, *, deleting: bool
+) -> Outcome:
     reason, message = unavailable.reason, unavailable.message
-    progress = "Stalled" if unavailable.terminal else "Reconciling"
     available = Condition("Available", "False", reason, message)
+    state = stalled if unavailable.terminal else waiting
     return Outcome(
-        conditions=(
-            available,
-            Condition("Ready", "False", reason, message),
-            Condition(progress, "True", reason, message),
-        ),
+        conditions=(available, *(_held() if deleting else state(reason, message))),
         events=_change(cluster, available),
         requeue_after=None if unavailable.terminal else PROBE_AGAIN,
     )

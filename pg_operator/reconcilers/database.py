@@ -139,23 +139,32 @@ async def _reconcile_service(
 ) -> ServiceStatus | None:
     """Make the Service true, and remove one that left the spec."""
     wanted, had = spec.database_service_name, database.get("status", {}).get("service")
-    owners = _service_owners(context, key, spec, had)
     if had and had != wanted:
         await remove_service(
             context.kubernetes,
             namespace=key.namespace,
             name=had,
-            owners=owners,
+            owners=_service_owners(context, key, spec, had),
             cluster=spec.database_cluster_ref.name,
         )
-    if wanted is None:
+    owners = _service_owners(context, key, spec, wanted)
+    if wanted is None or not owners:
+        # Deleted meanwhile: a Service that is nobody's would never be collected.
         return None
+    port, *others = set(link.dsn.ports)
+    if others:
+        return ServiceStatus(
+            ready=False,
+            reason="ServiceUnsupported",
+            message="spec.databaseServiceName: the DSN's hosts listen on different "
+            "ports, and a Service has one for all; connect to the hosts directly",
+        )
     return await apply_service(
         context.kubernetes,
         namespace=key.namespace,
         name=wanted,
-        endpoint=Endpoint(link.dsn.hosts, link.dsn.ports[0]),
-        owners=_service_owners(context, key, spec, wanted),
+        endpoint=Endpoint(link.dsn.hosts, port),
+        owners=owners,
         cluster=spec.database_cluster_ref.name,
     )
 

@@ -15,8 +15,9 @@ from pg_operator.plan.deletion import (
 )
 from pg_operator.plan.desired import desired_mark
 from pg_operator.plan.operations import Plan
-from pg_operator.plan.state import Dependencies, Pending
+from pg_operator.plan.state import Dependencies
 from pg_operator.postgres.apply import apply
+from pg_operator.postgres.errors import ObjectInUse
 from pg_operator.postgres.observe import (
     observe_database_owners,
     observe_drop_blockers,
@@ -37,7 +38,7 @@ from pg_operator.reconcilers.references import find_cluster, link_to
 from pg_operator.reconcilers.role import observe_shared_role, role_ownership
 from pg_operator.reconcilers.servers import Link
 
-LOOK_AGAIN: Final = timedelta(seconds=15)
+LOOK_AGAIN: Final = timedelta(seconds=5)
 DATABASE_POLICIES: Final[Mapping[Any, DatabasePolicy]] = {"Delete": "Delete"}
 ROLE_POLICIES: Final[Mapping[Any, RolePolicy]] = {
     "Delete": "Delete",
@@ -57,7 +58,7 @@ async def finalize_database(context: Context, key: Key, database: Object) -> Out
     """
     spec = database["spec"]
     policy = DATABASE_POLICIES.get(spec.get("deletionPolicy"), "Retain")
-    link = await _link_or_let_go(context, spec, keeps=policy == "Retain")
+    link = await _link_or_let_go(context, key, database)
     name = spec.get("name")
     if link is None or not isinstance(name, str):
         return Outcome(release=True)
@@ -70,8 +71,7 @@ async def finalize_database(context: Context, key: Key, database: Object) -> Out
         async with link.connections.session() as connection:
             blockers = await observe_drop_blockers(connection, name)
     if blockers:
-        raise Blocked(
-            Reason.DELETION_BLOCKED,
+        raise deletion_blocked(
             f"database '{name}' cannot be dropped: {'; '.join(blockers)}",
             requeue_after=LOOK_AGAIN,
         )
@@ -90,7 +90,7 @@ async def finalize_role(context: Context, key: Key, role: Object) -> Outcome:
     """
     spec = role["spec"]
     declared = ROLE_POLICIES.get(spec.get("deletionPolicy"))
-    link = await _link_or_let_go(context, spec, keeps=declared == "Retain")
+    link = await _link_or_let_go(context, key, role)
     name = spec.get("roleName")
     if link is None or not isinstance(name, str):
         return Outcome(release=True)
@@ -110,13 +110,16 @@ async def finalize_role(context: Context, key: Key, role: Object) -> Outcome:
         database_owners=owners,
         login=link.server.login,
     )
-    pending = await _apply(context, link, plan)
-    if pending:
-        raise Blocked(
-            Reason.DELETION_BLOCKED,
-            "; ".join(f"{part.path}: {part.message}" for part in pending[:5]),
+    try:
+        await _apply(context, link, plan)
+    except ObjectInUse:
+        raise deletion_blocked(
+            f"role '{name}' cannot be dropped: it has privileges from others, or owns "
+            "something, that the operator's login can neither take away nor reassign; "
+            "a superuser can, with REASSIGN OWNED and DROP OWNED in each database "
+            "concerned",
             requeue_after=LOOK_AGAIN,
-        )
+        ) from None
     done = {
         "Delete": "RoleDropped",
         "Disable": "RoleDisabled",
@@ -125,31 +128,48 @@ async def finalize_role(context: Context, key: Key, role: Object) -> Outcome:
     return _released(done, f"role '{name}'", policy)
 
 
-async def _link_or_let_go(
-    context: Context, spec: Mapping[str, Any], *, keeps: bool
-) -> Link | None:
+def keeps_everything(kind: Kind, spec: Mapping[str, Any]) -> bool:
+    """Tell whether an object goes at once when its server is away."""
+    policy = spec.get("deletionPolicy")
+    if kind == "Database":
+        return DATABASE_POLICIES.get(policy, "Retain") == "Retain"
+    return ROLE_POLICIES.get(policy) == "Retain"
+
+
+async def _link_or_let_go(context: Context, key: Key, obj: Object) -> Link | None:
     """Return the link, or None when the server is away and nothing is to be dropped.
 
     Raises:
         Blocked: something is to be dropped, and the server is not there.
     """
+    spec = obj["spec"]
     try:
         cluster = find_cluster(context, spec["databaseClusterRef"]["name"])
         return await link_to(context, cluster)
     except Blocked as blocked:
-        if keeps:
+        if keeps_everything(key.kind, spec) or _had_no_server(obj, blocked):
             return None
         raise deletion_blocked(blocked.message) from None
     except (KeyError, TypeError):
         return None  # never valid, so nothing was ever made for it
 
 
-def deletion_blocked(why: str) -> Blocked:
+def _had_no_server(obj: Object, blocked: Blocked) -> bool:
+    """Tell whether the DatabaseCluster of an object never was, as after a misspelling.
+
+    One that was there would have outlived the object: it goes after all its objects.
+    """
+    is_missing = blocked.reason is Reason.CLUSTER_NOT_FOUND
+    return is_missing and "oid" not in obj.get("status", {})
+
+
+def deletion_blocked(why: str, *, requeue_after: timedelta | None = None) -> Blocked:
     """Say why an object cannot go, and how to let it go all the same."""
     return Blocked(
         Reason.DELETION_BLOCKED,
         f"{why}. To let the object go and leave the server as it is, annotate it "
         f"with {RELEASE_ANNOTATION}=true",
+        requeue_after=requeue_after,
     )
 
 
@@ -164,7 +184,8 @@ def _await_databases(
     going = {
         database["spec"].get("name")
         for database in context.objects.of_cluster("Database", cluster)
-        if is_deleting(database) and database["spec"].get("deletionPolicy") == "Delete"
+        if database["spec"].get("deletionPolicy") == "Delete"
+        and _is_going(context, database)
     }
     owned = dependencies.owner_in
     if owned and owned <= going and not dependencies.owned_databases:
@@ -175,16 +196,22 @@ def _await_databases(
         )
 
 
-async def _apply(context: Context, link: Link, plan: Plan) -> tuple[Pending, ...]:
-    if not plan:
-        return ()
-    applied = await apply(
+def _is_going(context: Context, database: Object) -> bool:
+    """Tell whether a Database is being deleted, or is about to with its Namespace."""
+    if is_deleting(database):
+        return True
+    namespace = context.objects.namespace(database["metadata"]["namespace"])
+    return namespace is not None and is_deleting(namespace)
+
+
+async def _apply(context: Context, link: Link, plan: Plan) -> None:
+    """Carry a plan out; what is pending then did not keep the last step from it."""
+    await apply(
         plan,
         server=link.server,
         connections=link.connections,
         keyring=context.keyring,
     )
-    return applied.pending
 
 
 def _released(reason: str, what: str, policy: str) -> Outcome:

@@ -20,8 +20,9 @@ def check_ownership(ownership: Ownership, *, what: str, cluster: str) -> None:
         case Ownership.UNMANAGED:
             reason = Reason.ALREADY_EXISTS
             message = (
-                f"{place} exists and was not created by pg-operator; it is left as "
-                "it is. Choose another name"
+                f"{place} exists without a mark of pg-operator: it was made by "
+                "somebody else, or its comment was changed. It is left as it is. "
+                "Choose another name, or ask the cluster's administrator"
             )
         case Ownership.ABANDONED:
             reason = Reason.ALREADY_EXISTS

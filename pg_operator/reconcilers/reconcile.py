@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, NoReturn, Self
 
 from pg_operator.api.conditions import Reason
@@ -23,15 +24,11 @@ from pg_operator.reconcilers.deletion import (
     deletion_blocked,
     finalize_database,
     finalize_role,
+    keeps_everything,
 )
 from pg_operator.reconcilers.keys import load_keyring
 from pg_operator.reconcilers.outcome import Event, Key, Object, Objects, Outcome
-from pg_operator.reconcilers.progress import (
-    Blocked,
-    is_current,
-    waiting,
-    warn_once,
-)
+from pg_operator.reconcilers.progress import Blocked, is_current
 from pg_operator.reconcilers.references import blocked_outcome, unavailable
 from pg_operator.reconcilers.role import password_is_pending, reconcile_role
 from pg_operator.reconcilers.servers import Servers
@@ -102,7 +99,7 @@ class Reconcilers:
         except Blocked as reason:
             blocked = reason
         except PostgresError as error:
-            failed = self._failed(obj, error)
+            failed = self._failed(key, obj, error)
             if isinstance(failed, Outcome):
                 return failed
             blocked = failed
@@ -148,13 +145,17 @@ class Reconcilers:
             and await password_is_pending(self._context, key, obj)
         )
 
-    def _failed(self, obj: Object, error: PostgresError) -> Outcome | Blocked:
+    def _failed(self, key: Key, obj: Object, error: PostgresError) -> Outcome | Blocked:
         """Say what the server refused; anything may help, so it is tried again."""
         cluster = obj["spec"]["databaseClusterRef"]["name"]
         if isinstance(error, SERVER_LOST):
             self._context.servers.lost(cluster)
             blocked = unavailable(cluster)
-            return deletion_blocked(blocked.message) if is_deleting(obj) else blocked
+            if not is_deleting(obj):
+                return blocked
+            if keeps_everything(key.kind, obj["spec"]):
+                return Outcome(release=True)
+            return deletion_blocked(blocked.message)
         if isinstance(error, AlreadyExistsNow | NotFound | Transient):
             return Outcome(retry=True)
         reason = (
@@ -162,8 +163,7 @@ class Reconcilers:
             if isinstance(error, MissingPrivilege)
             else Reason.SERVER_ERROR
         )
-        return Outcome(
-            conditions=waiting(reason, str(error)),
-            events=warn_once(obj, reason, str(error)),
-            retry=True,
-        )
+        blocked = Blocked(reason, str(error))
+        if is_deleting(obj):
+            blocked = deletion_blocked(blocked.message)
+        return replace(blocked.outcome(obj), retry=True)

@@ -7,11 +7,11 @@ from pg_operator.api.conditions import Reason
 from pg_operator.api.guard import guard
 from pg_operator.api.specs import DatabaseRoleSpec
 from pg_operator.api.validation import refusal, validate_databaserole
-from pg_operator.kube.secrets import SecretError
+from pg_operator.kube.secrets import SecretError, SecretKeyNotFound
 from pg_operator.plan.deletion import effective_role_policy
 from pg_operator.plan.desired import desired_role
 from pg_operator.plan.diff import diff
-from pg_operator.plan.operations import AlterRole, Plan
+from pg_operator.plan.operations import AlterRole, MarkRole, Plan
 from pg_operator.plan.policies import Ownership, ownership
 from pg_operator.plan.state import (
     Claimant,
@@ -122,7 +122,7 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
     if pending:
         return partially_applied(role, pending, status=status, events=events)
     return Outcome(
-        conditions=ready(f"role '{spec.role_name}' is as declared"),
+        conditions=ready(f"role '{spec.role_name}' is as declared{_hint(password)}"),
         status=status,
         events=tuple(events),
     )
@@ -180,8 +180,10 @@ async def _read_password(
         )
     try:
         text = secret.text(reference.key)
-    except SecretError as error:
+    except SecretKeyNotFound as error:
         return Blocked(Reason.SECRET_KEY_NOT_FOUND, f"spec.password: {error}")
+    except SecretError as error:
+        return Blocked(Reason.INVALID_PASSWORD, f"spec.password: {error}")
     if "\0" in text.reveal():
         return Blocked(
             Reason.INVALID_PASSWORD,
@@ -190,6 +192,14 @@ async def _read_password(
         )
     fingerprint = context.keyring.fingerprint(text, role=spec.role_name)
     return Password(fingerprint, text)
+
+
+def _hint(password: Password | None) -> str:
+    """Say what is often a mistake: `echo` ends a line, and the newline is kept."""
+    text = password.text if password is not None else None
+    if text is None or not text.reveal().endswith("\n"):
+        return ""
+    return "; the password ends with a newline, which logins must send as well"
 
 
 def _fingerprint(mark: object) -> str | None:
@@ -214,13 +224,17 @@ def _events(plan: Plan, role: str, *, created: bool) -> list[Event]:
     """Return the one Event about what was done."""
     if created:
         return [Event("Normal", "RoleCreated", f"Created role '{role}'")]
-    if not plan:
-        return []
     passwords = [
         operation
         for operation in plan.operations
         if isinstance(operation, AlterRole) and operation.password is not None
     ]
     if passwords:
-        return [Event("Normal", "PasswordChanged", f"Set role '{role}''s password")]
-    return [Event("Normal", "RoleUpdated", "; ".join(plan.describe())[:1000])]
+        return [
+            Event("Normal", "PasswordChanged", f"Set the password of role '{role}'")
+        ]
+    # Marks are the operator's own book-keeping.
+    changes = [str(one) for one in plan.operations if not isinstance(one, MarkRole)]
+    if not changes:
+        return []
+    return [Event("Normal", "RoleUpdated", "; ".join(changes)[:1000])]

@@ -8,7 +8,7 @@ from pg_operator.api.conditions import Reason
 from pg_operator.api.specs import DatabaseClusterSpec
 from pg_operator.api.validation import refusal, validate_databasecluster
 from pg_operator.kube.client import Kubernetes
-from pg_operator.kube.secrets import SecretError
+from pg_operator.kube.secrets import SecretError, SecretKeyNotFound
 from pg_operator.plan.state import Server
 from pg_operator.postgres.connect import ServerConnections
 from pg_operator.postgres.dsn import Dsn, parse_dsn
@@ -187,8 +187,10 @@ class Servers:
             dsn = parse_dsn(
                 secret.text(key), allow_loopback=self._settings.allow_loopback_servers
             )
-        except SecretError as error:
+        except SecretKeyNotFound as error:
             raise Unavailable(Reason.SECRET_KEY_NOT_FOUND, str(error)) from None
+        except SecretError as error:
+            raise Unavailable(Reason.INVALID_DSN, str(error)) from None
         except InvalidDSN as error:
             message = f"the DSN in Secret '{namespace}/{name}' is refused: {error}"
             raise Unavailable(Reason.INVALID_DSN, message) from None
@@ -213,10 +215,6 @@ async def _close(link: Link | None) -> None:
 
 def _unavailable(error: PostgresError) -> Unavailable:
     """Say what is wrong with a server without its address or a password."""
-    if isinstance(error, AuthenticationFailed):
-        return Unavailable(
-            Reason.AUTHENTICATION_FAILED,
-            "the server refused the DSN's user or password; correct the Secret",
-            terminal=False,
-        )
-    return Unavailable(Reason.SERVER_UNREACHABLE, str(error), terminal=False)
+    refused = isinstance(error, AuthenticationFailed)
+    reason = Reason.AUTHENTICATION_FAILED if refused else Reason.SERVER_UNREACHABLE
+    return Unavailable(reason, str(error), terminal=False)

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from pg_operator.api.specs import PLURALS
 from pg_operator.kube.client import Kubernetes, core_path, object_path
-from pg_operator.kube.errors import KubernetesError
+from pg_operator.kube.errors import KubernetesError, NotFound
 from pg_operator.kube.events import Events
 from pg_operator.kube.watch import watch_secrets
 from pg_operator.reconcilers.outcome import Key
@@ -188,7 +188,10 @@ class Controller:
         objects, version = await self._kubernetes.list(core_path("namespaces"))
         self._feed.listing("Namespace", objects, version=version)
         for kind in PLURALS:
-            objects, version = await self._kubernetes.list(object_path(kind, ""))
+            try:
+                objects, version = await self._kubernetes.list(object_path(kind, ""))
+            except NotFound:
+                raise NotFound(f"{kind} is not served; are the CRDs there?") from None
             self._feed.listing(kind, objects, version=version)
 
     async def _list_again(self) -> NoReturn:

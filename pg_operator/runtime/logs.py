@@ -19,9 +19,10 @@ def configure_logging(*, as_json: bool) -> None:
     handler.setFormatter(JSONFormatter() if as_json else PlainFormatter())
     handler.addFilter(is_news)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # Kopf reports each event that it hands over, and that it is not in the main thread.
+    # Kopf reports each event that it hands over, and what it ends of in many places:
+    # that is reported once, where the process ends of it.
     logging.getLogger("kopf").setLevel(logging.WARNING)
-    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
+    logging.getLogger("kopf._core.reactor").setLevel(logging.CRITICAL)
 
 
 def is_news(record: logging.LogRecord) -> bool:

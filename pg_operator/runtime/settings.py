@@ -11,12 +11,13 @@ class ControllerSettings:
     """The controller's flags, and the measures that have none.
 
     `workers` keys are reconciled at a time at most. SIGTERM leaves those that run
-    `drain` to finish. Everything is listed anew about every `relist`, because a watch
-    that was interrupted does not tell what was deleted meanwhile.
+    `drain` to finish; cutting off the rest takes up to 10 s more, where a PostgreSQL
+    server does not answer. Everything is listed anew about every `relist`, because a
+    watch that was interrupted does not tell what was deleted meanwhile.
     """
 
     reconcilers: Settings
     health_address: tuple[str, int]
     workers: int = 32
-    drain: timedelta = timedelta(seconds=25)
+    drain: timedelta = timedelta(seconds=20)
     relist: timedelta = timedelta(minutes=5)

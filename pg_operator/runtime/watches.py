@@ -89,8 +89,6 @@ class Watches:
             stop.set()
             await asyncio.wait({ended}, timeout=END_SECONDS)
             raise
-        except Exception as error:
-            raise WatchesEnded(f"Kopf ended: {error}") from error
         finally:
             self._is_alive = False
         raise WatchesEnded("Kopf ended by itself")
@@ -100,7 +98,10 @@ def _settle(ended: asyncio.Future[None], error: BaseException | None) -> None:
     if error is None:
         ended.set_result(None)
     else:
-        ended.set_exception(RuntimeError(f"{type(error).__name__}: {error}"))
+        report = WatchesEnded(f"Kopf ended: {error!r}")
+        # With its traceback: Kopf's own report of it is not logged.
+        report.__cause__ = error
+        ended.set_exception(report)
 
 
 async def _run_kopf(

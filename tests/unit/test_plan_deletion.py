@@ -187,12 +187,14 @@ def test_login_that_lost_its_membership_takes_it_back_before_reassigning() -> No
     )
 
 
-def test_disabled_role_keeps_everything_but_its_login() -> None:
-    (batch,) = delete_role(APP, policy="Disable").batches()
-    assert batch.operations == (
+def test_disabled_role_keeps_everything_but_its_login_and_sessions() -> None:
+    plan = delete_role(APP, policy="Disable")
+    assert plan.operations == (
         AlterRole("app", login=False),
+        TerminateSessions("app"),
         MarkRole("app", Mark(ROLE, state="released", scope=SCOPE)),
     )
+    assert [batch.transactional for batch in plan.batches()] == [True, False, True]
 
 
 def test_retained_role_is_only_marked() -> None:

@@ -27,10 +27,12 @@ from pg_operator.plan.operations import (
     AlterRole,
     CreateDatabase,
     GrantPrivileges,
+    GrantRoleToSelf,
     MarkDatabase,
     MarkRole,
     Plan,
     RevokePrivileges,
+    TerminateSessions,
 )
 from pg_operator.plan.policies import sentinel
 from pg_operator.plan.scope import covered, hold
@@ -358,7 +360,9 @@ def test_retained_and_disabled_roles_keep_what_they_have(
         database_owners={},
         login=LOGIN,
     )
-    kept = (MarkRole,) if policy == "Retain" else (MarkRole, AlterRole)
+    kept: tuple[type, ...] = (MarkRole,)
+    if policy == "Disable":
+        kept += (AlterRole, GrantRoleToSelf, TerminateSessions)
     assert all(isinstance(operation, kept) for operation in plan.operations)
 
 

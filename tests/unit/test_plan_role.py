@@ -191,6 +191,21 @@ def test_released_role_with_a_password_logs_in_again() -> None:
     )
 
 
+def test_role_logs_in_from_its_first_password_on() -> None:
+    made_without = replace(OURS, login=False)
+    assert operations(made_without, WITH_PASSWORD, password=PASSWORD) == (
+        AlterRole("app", login=True, password=PASSWORD),
+        MarkRole("app", Mark(ROLE, password=PASSWORD.fingerprint)),
+    )
+
+
+def test_role_disabled_by_hand_stays_so_when_its_password_changes() -> None:
+    mark = Mark(ROLE, password="old")
+    disabled_by_hand = replace(OURS, login=False, mark=mark)
+    altered, *_ = operations(disabled_by_hand, WITH_PASSWORD, password=PASSWORD)
+    assert altered == AlterRole("app", password=PASSWORD)
+
+
 def test_changed_password_and_its_fingerprint_are_one_transaction() -> None:
     observed = replace(OURS, mark=Mark(ROLE, password="old"))
     (batch,) = plan(observed, WITH_PASSWORD, password=PASSWORD).batches()

@@ -1,0 +1,64 @@
+"""What a DatabaseCluster's spec says about the pace of work."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from pg_operator.runtime.cache import Cache
+from pg_operator.runtime.limits import NO_SERVER, Limits
+from tests.unit.runtime_bed import a_cluster, a_database, cluster_key, database_key
+
+
+def limits(spec: dict[str, Any] | None = None, *, jitter: float = 1.0) -> Limits:
+    cache = Cache()
+    cluster = a_cluster()
+    cluster["spec"].update(spec or {})
+    cache.put("DatabaseCluster", cluster)
+    cache.put("Database", a_database("orders"))
+    cache.put("Database", a_database("lost", cluster="nowhere"))
+    return Limits(cache, workers=32, jitter=lambda: jitter)
+
+
+def test_objects_are_grouped_by_the_server_they_need() -> None:
+    assert limits().group_of(database_key("orders")) == "main"
+    assert limits().group_of(database_key("lost")) == "nowhere"
+
+
+def test_probe_does_not_queue_behind_the_objects_that_wait_for_it() -> None:
+    assert limits().group_of(cluster_key()) == NO_SERVER
+    assert limits().group_of(database_key("gone")) == NO_SERVER
+
+
+def test_probes_of_hanging_servers_leave_room_for_work() -> None:
+    assert limits().limit_of(NO_SERVER) < 32
+
+
+@pytest.mark.parametrize(("spec", "limit"), [({}, 4), ({"maxConnections": 9}, 9)])
+def test_limit_is_the_clusters_connections(spec: dict[str, Any], limit: int) -> None:
+    assert limits(spec).limit_of("main") == limit
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        pytest.param("90s", 90, id="as-written"),
+        pytest.param("1s", 5, id="not-below-the-least"),
+        pytest.param("999h", 86400, id="not-above-the-most"),
+        pytest.param("soon", 600, id="the-default-for-what-is-no-duration"),
+    ],
+)
+def test_resync_interval_is_the_clusters(text: str, seconds: int) -> None:
+    interval = timedelta(seconds=seconds)
+    assert limits({"resyncInterval": text}).resync_interval(cluster_key()) == interval
+    own = limits({"resyncInterval": text}).resync_interval(database_key("orders"))
+    assert own == interval
+
+
+def test_resync_interval_without_a_cluster_is_the_default() -> None:
+    assert limits().resync_interval(database_key("lost")) == timedelta(minutes=10)
+
+
+def test_resync_interval_is_multiplied_with_the_jitter() -> None:
+    interval = limits(jitter=1.2).resync_interval(cluster_key())
+    assert interval == timedelta(minutes=12)
