@@ -1,5 +1,6 @@
-"""`python -m tests.localcluster up|down|status|build`, behind `make`."""
+"""`python -m tests.localcluster up|down|status|build|demo`, behind `make`."""
 
+import io
 import shlex
 import shutil
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from tests.localcluster.binaries import locked, provide_binaries
 from tests.localcluster.cluster import BedOptions, LocalCluster, start_cluster
+from tests.localcluster.demo import demo
 from tests.localcluster.kubectl import KubectlError
 from tests.localcluster.operator import CONTROLLER, WEBHOOK
 from tests.localcluster.postgres import SUPERUSER
@@ -15,6 +17,7 @@ from tests.localcluster.probes import answers
 from tests.localcluster.processes import BedError, Supervisor
 from tests.localcluster.progress import Progress
 from tests.localcluster.runs import LOCAL, clear_runs, clear_state
+from tests.localcluster.story import Story
 
 STATE = LOCAL / "state"
 LOGS = LOCAL / "logs"
@@ -130,11 +133,20 @@ def build(progress: Progress) -> None:
     provide_binaries(progress)
 
 
+def show(_progress: Progress) -> None:
+    """Show the whole job on a bed of its own, which reports under the steps."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Its signs are not in every terminal's encoding.
+        sys.stdout.reconfigure(errors="replace")
+    demo(Story(sys.stdout))
+
+
 COMMANDS: dict[str, Callable[[Progress], None]] = {
     "up": up,
     "down": down,
     "status": status,
     "build": build,
+    "demo": show,
 }
 
 
