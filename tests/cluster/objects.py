@@ -110,6 +110,6 @@ def administer(bed: LocalCluster, dbname: str, *statements: str) -> list[Any]:
     ) as connection:
         rows: list[Any] = []
         for statement in statements:
-            cursor = connection.execute(sql.SQL(statement))  # type: ignore[arg-type]
+            cursor = connection.execute(sql.SQL(statement))
             rows = cursor.fetchall() if cursor.description else []
         return rows
