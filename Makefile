@@ -43,7 +43,7 @@ check: setup ## Check format, lint, types, import contracts and unit tests.
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(PY) -m pytest tests/unit
+	$(PY) -m pytest -n 2 tests/unit
 
 .PHONY: build
 build: setup

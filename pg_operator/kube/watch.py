@@ -38,7 +38,7 @@ class Pace:
     watch: int = 300
     silence: float = 130.0
     first_pause: float = 1.0
-    longest_pause: float = 30.0
+    longest_pause: float = 5.0
 
 
 DEFAULT_PACE: Final = Pace()

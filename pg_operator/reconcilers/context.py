@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pg_operator.api.conditions import Reason
-from pg_operator.api.specs import GROUP, Kind
+from pg_operator.api.specs import GROUP
 from pg_operator.kube.client import Kubernetes
 from pg_operator.plan.state import Claimant
 from pg_operator.postgres.marks import Keyring
@@ -65,18 +65,7 @@ def claimant_of(context: Context, key: Key) -> Claimant:
     return claimant
 
 
-def is_deleting(obj: Object) -> bool:
-    """Tell whether an object is being deleted."""
-    return "deletionTimestamp" in obj["metadata"]
-
-
 def is_let_go(obj: Object) -> bool:
     """Tell whether an administrator lets the object go without any SQL."""
     annotations = obj["metadata"].get("annotations") or {}
     return bool(annotations.get(RELEASE_ANNOTATION) == "true")
-
-
-def key_of(kind: Kind, obj: Object) -> Key:
-    """Return the key of a stored object."""
-    metadata = obj["metadata"]
-    return Key(kind, metadata.get("namespace", ""), metadata["name"])

@@ -20,8 +20,8 @@ from pg_operator.plan.policies import Ownership, ownership
 from pg_operator.plan.state import Claimant, DatabaseState, Pending
 from pg_operator.postgres.apply import apply
 from pg_operator.postgres.observe import observe_catalog, observe_database
-from pg_operator.reconcilers.context import Context, claimant_of, is_deleting
-from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome
+from pg_operator.reconcilers.context import Context, claimant_of
+from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
 from pg_operator.reconcilers.ownership import check_ownership
 from pg_operator.reconcilers.progress import (
     LOOK_AGAIN,

@@ -22,17 +22,12 @@ from pg_operator.postgres.observe import (
     observe_database_owners,
     observe_drop_blockers,
 )
-from pg_operator.reconcilers.context import (
-    RELEASE_ANNOTATION,
-    Context,
-    claimant_of,
-    is_deleting,
-)
+from pg_operator.reconcilers.context import RELEASE_ANNOTATION, Context, claimant_of
 from pg_operator.reconcilers.database import (
     database_ownership,
     observe_shared_database,
 )
-from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome
+from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
 from pg_operator.reconcilers.progress import Blocked
 from pg_operator.reconcilers.references import find_cluster, link_to
 from pg_operator.reconcilers.role import observe_shared_role, role_ownership

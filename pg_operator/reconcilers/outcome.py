@@ -24,6 +24,17 @@ class Key(NamedTuple):
         return f"{self.kind} {scope}{self.name}"
 
 
+def key_of(kind: Kind, obj: Object) -> Key:
+    """Return the key of a stored object."""
+    metadata = obj["metadata"]
+    return Key(kind, metadata.get("namespace", ""), metadata["name"])
+
+
+def is_deleting(obj: Object) -> bool:
+    """Tell whether an object's deletion has begun."""
+    return "deletionTimestamp" in obj["metadata"]
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """A Kubernetes Event to post about the reconciled object."""

@@ -18,14 +18,15 @@ from pg_operator.plan.state import (
     Pending,
     RoleState,
 )
+from pg_operator.postgres.errors import DatabaseRefused
 from pg_operator.postgres.observe import (
     observe_catalog,
     observe_database,
     observe_grants,
     observe_owned,
 )
-from pg_operator.reconcilers.context import Context, is_deleting, key_of
-from pg_operator.reconcilers.outcome import Key
+from pg_operator.reconcilers.context import Context
+from pg_operator.reconcilers.outcome import Key, is_deleting, key_of
 from pg_operator.reconcilers.servers import Link
 
 OPEN_SCHEMAS: Final = frozenset({"public"})
@@ -148,8 +149,12 @@ def _judge(
     mark = state.mark
     for candidate, spec in candidates:
         claimant = context.claimant(candidate)
-        if isinstance(mark, Mark) and mark.claimant == claimant and is_open[candidate]:
-            return _judge_schemas(state, permission, spec, recorded)
+        if isinstance(mark, Mark) and mark.claimant == claimant:
+            if is_open[candidate]:
+                return _judge_schemas(state, permission, spec, recorded)
+            # Its owner alone decides: rivals for the name open nothing.
+            is_open = {candidate: False}
+            break
     if not candidates:
         reason = Reason.DATABASE_NOT_FOUND
         message = (
@@ -220,16 +225,20 @@ async def _resolve_entry(link: Link, entry: _Entry, observed: RoleState) -> Reso
     """Look inside a database where something is to be granted or revoked."""
     name, permission = entry.database.name, entry.permission
     version = link.server.version_number
-    enterable = entry.database.exists and entry.database.allow_connections is True
-    if not enterable or (permission is None and entry.kept):
+    if not entry.database.exists or (permission is None and entry.kept):
         return Resolved(scope=entry.kept, pending=entry.pending)
+    if entry.database.allow_connections is not True:
+        return _leave_shut(entry, observed, "the database does not accept connections")
     schemas = [] if permission is None else [s.name for s in permission.schemas]
     held: Grants = frozenset()
-    async with link.connections.session(name) as connection:
-        catalog = await observe_catalog(connection, schemas=schemas)
-        if observed.exists:
-            held = await observe_grants(connection, observed.name)
-            owned = await observe_owned(connection, observed.name)
+    try:
+        async with link.connections.session(name) as connection:
+            catalog = await observe_catalog(connection, schemas=schemas)
+            if observed.exists:
+                held = await observe_grants(connection, observed.name)
+                owned = await observe_owned(connection, observed.name)
+    except DatabaseRefused as refused:
+        return _leave_shut(entry, observed, str(refused))
     grants: Grants = frozenset()
     scope, pending = entry.kept, entry.pending
     if permission is not None:
@@ -244,6 +253,24 @@ async def _resolve_entry(link: Link, entry: _Entry, observed: RoleState) -> Reso
             grant for grant in held if grant.on not in owned or grant in grants
         )
     return Resolved(grants, scope, pending, held)
+
+
+def _leave_shut(entry: _Entry, observed: RoleState, why: str) -> Resolved:
+    """Keep on record what was granted in a database that cannot be entered now.
+
+    From outside only what is granted on the database itself can be taken back.
+    """
+    name, mark = entry.database.name, observed.mark
+    recorded: Grants = mark.scope if isinstance(mark, Mark) else frozenset()
+    held = hold(recorded, database=name)
+    if entry.permission is None:
+        held = frozenset(grant for grant in held if grant.on.kind != "database")
+    pending = entry.pending
+    if held or entry.permission is not None:
+        message = f"{why}; its privileges are looked at again when it can be entered"
+        path = f"spec.permissions[{name}]"
+        pending += (Pending(path, Reason.DATABASE_NOT_READY, message),)
+    return Resolved(scope=held | entry.kept, pending=pending)
 
 
 def with_grants(

@@ -18,7 +18,7 @@ from pg_operator.postgres.errors import (
     Transient,
 )
 from pg_operator.reconcilers.cluster import reconcile_cluster
-from pg_operator.reconcilers.context import Context, is_deleting, is_let_go, key_of
+from pg_operator.reconcilers.context import Context, is_let_go
 from pg_operator.reconcilers.database import reconcile_database
 from pg_operator.reconcilers.deletion import (
     deletion_blocked,
@@ -27,7 +27,15 @@ from pg_operator.reconcilers.deletion import (
     keeps_everything,
 )
 from pg_operator.reconcilers.keys import load_keyring
-from pg_operator.reconcilers.outcome import Event, Key, Object, Objects, Outcome
+from pg_operator.reconcilers.outcome import (
+    Event,
+    Key,
+    Object,
+    Objects,
+    Outcome,
+    is_deleting,
+    key_of,
+)
 from pg_operator.reconcilers.progress import Blocked, is_current
 from pg_operator.reconcilers.references import blocked_outcome, unavailable
 from pg_operator.reconcilers.role import password_is_pending, reconcile_role

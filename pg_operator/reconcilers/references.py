@@ -3,8 +3,8 @@
 from pg_operator.api.conditions import Reason
 from pg_operator.api.specs import DatabaseClusterSpec
 from pg_operator.api.validation import validate_databasecluster
-from pg_operator.reconcilers.context import Context, is_deleting
-from pg_operator.reconcilers.outcome import Key, Object, Outcome
+from pg_operator.reconcilers.context import Context
+from pg_operator.reconcilers.outcome import Key, Object, Outcome, is_deleting
 from pg_operator.reconcilers.progress import Blocked, is_current
 from pg_operator.reconcilers.servers import Link, Unavailable
 

@@ -23,8 +23,8 @@ from pg_operator.plan.state import (
 )
 from pg_operator.postgres.apply import apply
 from pg_operator.postgres.observe import observe_dependencies, observe_role
-from pg_operator.reconcilers.context import Context, claimant_of, is_deleting
-from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome
+from pg_operator.reconcilers.context import Context, claimant_of
+from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
 from pg_operator.reconcilers.ownership import check_ownership
 from pg_operator.reconcilers.permissions import (
     Resolved,

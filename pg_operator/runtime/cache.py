@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 from pg_operator.api.specs import Kind
-from pg_operator.reconcilers.outcome import Key, Object
+from pg_operator.reconcilers.outcome import Key, Object, is_deleting
 
 CachedKind = Kind | Literal["Namespace"]
 Name = tuple[str, str]
@@ -146,7 +146,7 @@ def index_entries(obj: Object) -> set[Entry]:
         entries.add(("named", cluster, str(spec.get("roleName", spec.get("name")))))
         for permission in spec.get("permissions") or ():
             entries.add(("permits", cluster, str(permission.get("database"))))
-        if is_terminating(obj):
+        if is_deleting(obj):
             entries.add(("terminating", cluster))
     if service := service_of(obj):
         entries.add(("service", namespace, service))
@@ -165,14 +165,9 @@ def cluster_of(obj: Object) -> str:
 
 def service_of(obj: Object) -> str:
     """Return the Service that a Database keeps alive, or ""."""
-    if is_terminating(obj):
+    if is_deleting(obj):
         return ""
     return obj.get("spec", {}).get("databaseServiceName") or ""
-
-
-def is_terminating(obj: Object) -> bool:
-    """Tell whether an object's deletion has begun."""
-    return "deletionTimestamp" in obj["metadata"]
 
 
 def _name(obj: Object) -> Name:

@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from pg_operator.api.specs import FINALIZER, GROUP, Kind
-from pg_operator.reconcilers.outcome import Key, Object
+from pg_operator.reconcilers.outcome import Key, Object, is_deleting, key_of
 from pg_operator.runtime.cache import (
     Cache,
     Change,
     cluster_of,
-    is_terminating,
     service_of,
 )
 
@@ -54,12 +53,6 @@ def secret_wakes(
     return {*clusters, *(key_of("DatabaseRole", role) for role in roles)}
 
 
-def key_of(kind: Kind, obj: Object) -> Key:
-    """Return an object's key."""
-    metadata = obj["metadata"]
-    return Key(kind, metadata.get("namespace", ""), metadata["name"])
-
-
 def _of_itself(change: Change, kind: Kind) -> Iterator[Key]:
     """The object: it began, was told something else, or ended."""
     old, new = change.old, change.new
@@ -67,7 +60,7 @@ def _of_itself(change: Change, kind: Kind) -> Iterator[Key]:
         yield key_of(kind, _sides(change)[0])
         return
     has_lost_finalizer = FINALIZER in _finalizers(old) and not (
-        FINALIZER in _finalizers(new) or is_terminating(new)
+        FINALIZER in _finalizers(new) or is_deleting(new)
     )
     is_told = _differ(change, _annotations)
     if _is_edited(change) or has_lost_finalizer or is_told:
@@ -120,7 +113,7 @@ def _terminating_cluster(name: str, cache: Cache) -> Iterator[Key]:
     """The DatabaseCluster that waits for its objects to go."""
     key = Key("DatabaseCluster", "", name)
     cluster = cache.get(key)
-    if cluster is not None and is_terminating(cluster):
+    if cluster is not None and is_deleting(cluster):
         yield key
 
 
@@ -135,7 +128,7 @@ def _is_successor(change: Change) -> bool:
 def _is_edited(change: Change) -> bool:
     """Tell whether an object came, went, began to go, or got another spec."""
     return _differ(change, lambda obj: obj["metadata"].get("generation")) or _differ(
-        change, is_terminating
+        change, is_deleting
     )
 
 

@@ -8,8 +8,8 @@ from typing import Any, Final, Protocol
 
 from pg_operator.api.specs import FINALIZER
 from pg_operator.kube.errors import Conflict, KubernetesError, NotFound
-from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome
-from pg_operator.runtime.cache import Cache, is_terminating
+from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
+from pg_operator.runtime.cache import Cache
 from pg_operator.runtime.feed import Feed
 from pg_operator.runtime.health import Metrics
 from pg_operator.runtime.limits import Limits
@@ -157,7 +157,7 @@ class Worker:
             level = logging.WARNING if event.type == "Warning" else logging.INFO
             logger.log(level, "%s: %s", event.reason, event.message)
         namespace = self.cache.namespace(obj["metadata"].get("namespace", ""))
-        if namespace is not None and is_terminating(namespace):
+        if namespace is not None and is_deleting(namespace):
             return  # it takes nothing new
         for event in events:
             await self.events.post(obj, event.type, event.reason, event.message)
@@ -184,7 +184,7 @@ def _finalizers(obj: Object) -> list[str]:
 def _held(obj: Object) -> list[str]:
     """Our finalizer added, unless it is too late for that."""
     finalizers = _finalizers(obj)
-    if FINALIZER in finalizers or is_terminating(obj):
+    if FINALIZER in finalizers or is_deleting(obj):
         return finalizers
     return [*finalizers, FINALIZER]
 
