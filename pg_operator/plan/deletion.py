@@ -3,15 +3,18 @@
 Nothing here looks at ownership: ask `policies.ownership(...).may_delete` first.
 """
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, Literal
 
 from pg_operator.plan.operations import (
     AlterDatabase,
     AlterRole,
+    CreateRole,
     DropDatabase,
     DropOwned,
     DropRole,
+    GrantPrivileges,
     GrantRoleToSelf,
     MarkDatabase,
     MarkRole,
@@ -22,7 +25,13 @@ from pg_operator.plan.operations import (
     TerminateSessions,
 )
 from pg_operator.plan.policies import released
-from pg_operator.plan.state import DatabaseState, Dependencies, Mark, RoleState
+from pg_operator.plan.state import (
+    Claimant,
+    DatabaseState,
+    Dependencies,
+    Mark,
+    RoleState,
+)
 
 DatabasePolicy = Literal["Retain", "Delete"]
 RolePolicy = Literal["Delete", "Disable", "Retain"]
@@ -48,8 +57,8 @@ def deletion_role(
     *,
     policy: RolePolicy,
     dependencies: Dependencies,
-    database_owners: Mapping[str, str],
-    login: str,
+    heir: RoleState,
+    homes: Mapping[str, Collection[str]],
 ) -> Plan:
     """Return what to do with a role when its object goes.
 
@@ -57,15 +66,14 @@ def deletion_role(
         observed: The role as it is.
         policy: The effective one.
         dependencies: Where the role is entangled.
-        database_owners: Who gets what the role owns in a database, by database; where
-            none is named, or it is the role itself, `login` does.
-        login: The operator's own login.
+        heir: The role, as it is, that gets what a deleted one owns.
+        homes: The schemas, by database, in which the role owns anything.
 
     """
     if not observed.exists:
         return Plan()
     if policy == "Delete":
-        return Plan(tuple(_drop_role(observed, dependencies, database_owners, login)))
+        return Plan(tuple(_drop_role(observed, dependencies, heir, homes)))
     if not isinstance(observed.mark, Mark):
         return Plan()
     kept = released(observed.mark)
@@ -100,11 +108,22 @@ def deletion_database(
     return Plan((AlterDatabase(name, allow_connections=False), DropDatabase(name)))
 
 
+def heir_name(claimant: Claimant) -> str:
+    """Return the role that gets what deleted roles of a namespace own.
+
+    Code that a tenant wrote runs with the rights of its owner (SECURITY DEFINER, views,
+    index expressions), so it must never come to the operator's login, which may alter
+    every role, nor to another tenant's. No object of ours can have a colon in its name.
+    """
+    digest = hashlib.sha256(f"{claimant.owner_id}/{claimant.namespace_uid}".encode())
+    return f"pg-operator:orphans:{digest.hexdigest()[:16]}"
+
+
 def _drop_role(
     observed: RoleState,
     dependencies: Dependencies,
-    database_owners: Mapping[str, str],
-    login: str,
+    heir: RoleState,
+    homes: Mapping[str, Collection[str]],
 ) -> Iterator[Operation]:
     name = observed.name
     yield from _lock_out(observed)
@@ -114,17 +133,29 @@ def _drop_role(
             yield RevokePrivileges(
                 name, "database", database, (grant.privilege,), (database,)
             )
+    owner_in = dependencies.owner_in | dependencies.owned_databases
+    if owner_in:
+        yield from _ready_heir(heir)
     yield TerminateSessions(name)
-    # REASSIGN OWNED hands over databases as well, whichever it runs in. So those that
-    # the role owns come first and go to the login, not to the owner of another one.
-    owned = dependencies.owned_databases
-    others = (dependencies.owner_in | dependencies.granted_in) - owned
-    for database in (*sorted(owned), *sorted(others)):
-        to = login if database in owned else database_owners.get(database, login)
-        if database in owned | dependencies.owner_in:
-            yield ReassignOwned(database, name, login if to == name else to)
+    for database in sorted(owner_in | dependencies.granted_in):
+        if database in owner_in:
+            # A new owner of a function must be able to create one where it lies
+            # (ALTER FUNCTION, "New owner").
+            if schemas := tuple(sorted(homes.get(database, ()))):
+                yield GrantPrivileges(
+                    heir.name, "schema", database, ("CREATE",), schemas
+                )
+            yield ReassignOwned(database, name, heir.name)
         yield DropOwned(database, name)
     yield DropRole(name)
+
+
+def _ready_heir(heir: RoleState) -> Iterator[Operation]:
+    """Make the heir, which may do nothing and which nobody can log in as."""
+    if not heir.exists:
+        yield CreateRole(heir.name, login=False, connection_limit=None, password=None)
+    if heir.self_member is not True:
+        yield GrantRoleToSelf(heir.name)
 
 
 def _lock_out(observed: RoleState) -> Iterator[Operation]:

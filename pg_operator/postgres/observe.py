@@ -5,7 +5,7 @@ role's privileges are found from pg_shdepend, which lists for each role the obje
 whose ACL names it, instead of by opening every ACL of the database.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any, Final, LiteralString
 
 from pg_operator.plan.state import (
@@ -173,9 +173,15 @@ SELECT (SELECT datistemplate FROM pg_catalog.pg_database WHERE datname = %(name)
                        OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE'))))
 """
 
-_OWNERS: Final = """
-SELECT d.datname::text, r.rolname::text
-FROM pg_catalog.pg_database AS d JOIN pg_catalog.pg_roles AS r ON r.oid = d.datdba
+_HOMES: Final = """
+SELECT DISTINCT i.schema
+FROM pg_catalog.pg_shdepend AS s
+CROSS JOIN LATERAL pg_catalog.pg_identify_object(s.classid, s.objid, 0) AS i
+WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+  AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = %(role)s)
+  AND s.deptype = 'o' AND i.schema IS NOT NULL
+  AND s.dbid = (SELECT oid FROM pg_catalog.pg_database
+                WHERE datname = pg_catalog.current_database())
 """
 
 
@@ -367,9 +373,10 @@ async def observe_drop_blockers(connection: Connection, name: str) -> tuple[str,
     return tuple(sentence for is_there, sentence in found if is_there)
 
 
-async def observe_database_owners(connection: Connection) -> Mapping[str, str]:
-    """Read who owns each database of the server."""
-    return dict(await _rows(connection, _OWNERS))
+async def observe_homes(connection: Connection, role: str) -> frozenset[str]:
+    """Read in which schemas of the connected database a role owns anything."""
+    rows = await _rows(connection, _HOMES, role=role)
+    return frozenset(schema for (schema,) in rows)
 
 
 def _settings(pairs: Collection[str]) -> dict[str, str]:

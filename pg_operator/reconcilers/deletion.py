@@ -12,16 +12,14 @@ from pg_operator.plan.deletion import (
     deletion_database,
     deletion_role,
     effective_role_policy,
+    heir_name,
 )
 from pg_operator.plan.desired import desired_mark
 from pg_operator.plan.operations import Plan
 from pg_operator.plan.state import Dependencies
 from pg_operator.postgres.apply import apply
 from pg_operator.postgres.errors import ObjectInUse
-from pg_operator.postgres.observe import (
-    observe_database_owners,
-    observe_drop_blockers,
-)
+from pg_operator.postgres.observe import observe_drop_blockers, observe_homes
 from pg_operator.reconcilers.context import RELEASE_ANNOTATION, Context, claimant_of
 from pg_operator.reconcilers.database import (
     database_ownership,
@@ -96,14 +94,19 @@ async def finalize_role(context: Context, key: Key, role: Object) -> Outcome:
     policy = effective_role_policy(declared, dependencies)
     if policy != "Retain":
         _await_databases(context, spec["databaseClusterRef"]["name"], dependencies)
-    async with link.connections.session() as connection:
-        owners = await observe_database_owners(connection)
+    heir, _ = await observe_shared_role(context, link, heir_name(claimant))
+    if heir.login is True or heir.superuser is True:
+        raise deletion_blocked(
+            f"role '{heir.name}', which gets what deleted roles own, can log in; ask "
+            "the cluster's administrator to make it NOLOGIN NOSUPERUSER",
+            requeue_after=LOOK_AGAIN,
+        )
     plan = deletion_role(
         observed,
         policy=policy,
         dependencies=dependencies,
-        database_owners=owners,
-        login=link.server.login,
+        heir=heir,
+        homes=await _observe_homes(link, name, dependencies),
     )
     try:
         await _apply(context, link, plan)
@@ -121,6 +124,17 @@ async def finalize_role(context: Context, key: Key, role: Object) -> Outcome:
         "Retain": "RoleRetained",
     }[policy]
     return _released(done, f"role '{name}'", policy)
+
+
+async def _observe_homes(
+    link: Link, role: str, dependencies: Dependencies
+) -> dict[str, frozenset[str]]:
+    """Look into every database where a role owns something, for the schemas."""
+    homes = {}
+    for database in sorted(dependencies.owner_in):
+        async with link.connections.session(database) as connection:
+            homes[database] = await observe_homes(connection, role)
+    return homes
 
 
 def keeps_everything(kind: Kind, spec: Mapping[str, Any]) -> bool:

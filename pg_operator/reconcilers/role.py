@@ -89,15 +89,13 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
         scope=resolved.scope,
     )
     plan = diff(desired, observed)
-    failed: tuple[Pending, ...] = ()
-    if plan:
-        applied = await apply(
-            plan,
-            server=link.server,
-            connections=link.connections,
-            keyring=context.keyring,
-        )
-        failed = applied.pending
+    applied = await apply(
+        plan,
+        server=link.server,
+        connections=link.connections,
+        keyring=context.keyring,
+    )
+    failed = applied.pending
     if not observed.exists:
         created, dependencies = await observe_shared_role(context, link, spec.role_name)
         oid = created.oid
@@ -111,7 +109,9 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
         "passwordFingerprint": _fingerprint(desired.mark),
         "grants": _grants_status(resolved, failed),
     }
-    events = _events(plan, spec.role_name, created=not observed.exists)
+    events: list[Event] = []
+    if applied.statements:
+        events = _events(plan, spec.role_name, created=not observed.exists)
     if isinstance(password, Blocked):
         outcome = password.outcome(role)
         return Outcome(

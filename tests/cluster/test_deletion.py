@@ -102,7 +102,7 @@ def test_role_that_owns_tables_is_disabled_and_keeps_them(
     assert administer(cluster, dbname, query) == [(True,)]
 
 
-def test_deleted_role_leaves_its_tables_to_the_owner_of_the_database(
+def test_deleted_role_leaves_its_tables_to_a_role_without_rights(
     cluster: LocalCluster, kubectl: Kubectl, connected: str
 ) -> None:
     dbname = declare_database(kubectl, f"{connected}-shop", connected)
@@ -114,7 +114,13 @@ def test_deleted_role_leaves_its_tables_to_the_owner_of_the_database(
     kubectl.run("delete", "databaserole", f"{connected}-app")
 
     assert role_row(cluster, role) == []
-    assert table_owner(cluster, dbname) == "pgop_admin"
+    heir = table_owner(cluster, dbname)
+    assert heir.startswith("pg-operator:orphans:")
+    query = (
+        "SELECT rolcanlogin, rolsuper, rolcreaterole, rolcreatedb"
+        f" FROM pg_roles WHERE rolname = '{heir}'"
+    )
+    assert administer(cluster, dbname, query) == [(False,) * 4]
     assert administer(cluster, dbname, "SELECT id FROM app.bills") == [(1,)]
 
 

@@ -179,3 +179,39 @@ def test_password_changes_while_a_database_of_its_role_is_full(
     administer(cluster, "postgres", f"ALTER DATABASE {dbname} WITH CONNECTION LIMIT -1")
     kubectl.wait(target, "condition=Ready")
     assert may_read(cluster, dbname, role, "orders")
+
+
+def test_code_of_a_deleted_role_never_runs_as_the_operator(
+    cluster: LocalCluster, kubectl: Kubectl, connected: str
+) -> None:
+    """A SECURITY DEFINER function would make the operator's rights everybody's."""
+    shop, dbname = f"{connected}-shop", f"{connected}_shop"
+    declare_shop(kubectl, shop, connected)
+    grants = permission(dbname)
+    grants["schemas"][0]["privileges"] = ["USAGE", "CREATE"]
+    going, staying = f"{connected}-going", f"{connected}-staying"
+    kubectl.apply(documents(password_secret("login", PASSWORD)))
+    for name in (going, staying):
+        spec = {"password": {"name": "login"}, "permissions": [grants]}
+        role = database_role(name, connected, deletionPolicy="Delete", **spec)
+        kubectl.apply(documents(role))
+        kubectl.wait(f"databaserole/{name}", "condition=Ready")
+    user = f"{connected}_going"
+    with login(cluster, user=user, password=PASSWORD, dbname=dbname) as session:
+        session.execute(
+            "CREATE FUNCTION app.pwn(query text) RETURNS void LANGUAGE plpgsql"
+            " SECURITY DEFINER AS $$BEGIN EXECUTE query; END$$"
+        )
+
+    kubectl.run("delete", "databaserole", going)
+
+    user = f"{connected}_staying"
+    with login(cluster, user=user, password=PASSWORD, dbname=dbname) as session:
+        for query in ("CREATE ROLE evil", "CREATE DATABASE evil", "GRANT x TO y"):
+            with pytest.raises(psycopg.Error) as refused:
+                session.execute("SELECT app.pwn(%s)", [query])
+            assert refused.value.sqlstate in {"42501", "25001", "42704"}
+    assert (
+        administer(cluster, "postgres", "SELECT FROM pg_roles WHERE rolname='evil'")
+        == []
+    )

@@ -23,7 +23,6 @@ from pg_operator.postgres.errors import (
 )
 from pg_operator.postgres.observe import (
     observe_catalog,
-    observe_database_owners,
     observe_drop_blockers,
 )
 from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
@@ -222,16 +221,6 @@ async def test_what_keeps_a_database_from_being_dropped_is_said(
         template, subscriptions, *_ = await observe_drop_blockers(connection, name)
     assert "template" in template
     assert "subscriptions: 1" in subscriptions
-
-
-async def test_database_owners_are_read_from_any_database(bed: Bed) -> None:
-    name, role = bed.name("db"), bed.name("owner")
-    await bed.create_database(name)
-    await bed.create_role(role, login=False)
-    await bed.execute(f"ALTER DATABASE {name} OWNER TO {role}")
-    async with bed.connections.session() as connection:
-        owners = await observe_database_owners(connection)
-    assert owners[name] == role
 
 
 def _password(bed: Bed) -> str:

@@ -29,8 +29,8 @@ from pg_operator.plan.state import (
 from pg_operator.postgres.apply import apply
 from pg_operator.postgres.errors import AlreadyExistsNow, ObjectInUse, Rejected
 from pg_operator.postgres.observe import (
-    observe_database_owners,
     observe_dependencies,
+    observe_homes,
     observe_owned,
 )
 from tests.integration.postgres_bed import (
@@ -224,6 +224,10 @@ async def test_role_entangled_in_three_databases_is_dropped_and_data_kept(
         await bed.grant(role, "USAGE", "CREATE", database=database, schema="app")
         async with bed.login(role, database) as connection:
             await connection.execute("CREATE TABLE app.kept AS SELECT 1 AS one")
+            await connection.execute(
+                "CREATE FUNCTION app.who() RETURNS name SECURITY DEFINER"
+                " RETURN current_user"
+            )
     await bed.execute(f"ALTER DATABASE {databases[2]} OWNER TO {role}")
 
     dependencies = await observe_entanglement(bed, role)
@@ -231,25 +235,30 @@ async def test_role_entangled_in_three_databases_is_dropped_and_data_kept(
     assert dependencies.granted_in >= set(databases[:2])
     assert dependencies.owned_databases == {databases[2]}
 
-    async with bed.connections.session() as connection:
-        owners = await observe_database_owners(connection)
+    homes = {}
+    for database in databases:
+        async with bed.connections.session(database) as connection:
+            homes[database] = await observe_homes(connection, role)
+    assert homes == {database: {"app"} for database in databases}
+    heir = bed.name("heir")
     plan = deletion_role(
         await bed.role(role),
         policy="Delete",
         dependencies=dependencies,
-        database_owners=owners,
-        login=bed.server.login,
+        heir=await bed.role(heir),
+        homes=homes,
     )
     applied = await apply(
         plan, server=bed.server, connections=bed.connections, keyring=bed.keyring
     )
     assert applied.pending == ()
     assert not (await bed.role(role)).exists
-    assert (await bed.database(databases[2])).owner == bed.server.login
+    assert (await bed.database(databases[2])).owner == heir
     for database in databases:
         async with bed.connections.session(database) as connection:
-            cursor = await connection.execute("SELECT one FROM app.kept")
-            assert await cursor.fetchone() == (1,)
+            cursor = await connection.execute("SELECT one, app.who() FROM app.kept")
+            # What it wrote must not run as the operator's login, which may do a lot.
+            assert await cursor.fetchone() == (1, heir)
 
 
 async def test_role_that_still_owns_something_is_not_dropped(bed: Bed) -> None:

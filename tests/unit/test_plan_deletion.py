@@ -10,13 +10,16 @@ from pg_operator.plan.deletion import (
     deletion_database,
     deletion_role,
     effective_role_policy,
+    heir_name,
 )
 from pg_operator.plan.operations import (
     AlterDatabase,
     AlterRole,
+    CreateRole,
     DropDatabase,
     DropOwned,
     DropRole,
+    GrantPrivileges,
     GrantRoleToSelf,
     MarkDatabase,
     MarkRole,
@@ -44,7 +47,8 @@ from tests.unit.plan_examples import (
 
 SCOPE = on_table("*", "SELECT")
 APP = marked_role(scope=SCOPE)
-OWNERS = {"orders": "shop_owner", "stock": LOGIN}
+HEIR = RoleState(heir_name(ROLE), login=False, superuser=False, self_member=True)
+HOMES = {"orders": frozenset({"sales", "app"})}
 FREE = Dependencies(frozenset(), frozenset(), frozenset())
 
 
@@ -69,8 +73,8 @@ def delete_role(
         observed,
         policy=policy,
         dependencies=dependencies,
-        database_owners=OWNERS,
-        login=LOGIN,
+        heir=HEIR,
+        homes=HOMES,
     )
 
 
@@ -126,44 +130,46 @@ def test_sessions_end_after_new_ones_are_shut_out_for_good() -> None:
     assert drop.operations == (DropRole("app"),)
 
 
-def test_what_a_role_owns_goes_to_the_owner_of_its_database() -> None:
+def test_what_a_role_owns_goes_to_the_heir_of_its_namespace() -> None:
     plan = delete_role(APP, entangled(owner_in=("orders",), granted_in=("stock",)))
     assert plan.operations[2:] == (
-        ReassignOwned("orders", "app", "shop_owner"),
+        GrantPrivileges(HEIR.name, "schema", "orders", ("CREATE",), ("app", "sales")),
+        ReassignOwned("orders", "app", HEIR.name),
         DropOwned("orders", "app"),
         DropOwned("stock", "app"),
         DropRole("app"),
     )
 
 
-@pytest.mark.parametrize("owner", ["app", None])
-def test_nothing_is_reassigned_to_the_role_itself(owner: str | None) -> None:
-    plan = deletion_role(
-        APP,
-        policy="Delete",
-        dependencies=entangled(owner_in=("crm",)),
-        database_owners={"crm": owner} if owner else {},
-        login=LOGIN,
+def test_heir_is_made_when_it_is_needed() -> None:
+    absent = RoleState(HEIR.name, exists=False, mark=None)
+    made = (
+        CreateRole(HEIR.name, login=False, connection_limit=None, password=None),
+        GrantRoleToSelf(HEIR.name),
     )
-    assert ReassignOwned("crm", "app", LOGIN) in plan.operations
+    for dependencies, wanted in ((FREE, ()), (entangled(owner_in=("crm",)), made)):
+        plan = deletion_role(
+            APP, policy="Delete", dependencies=dependencies, heir=absent, homes={}
+        )
+        steps = (CreateRole, GrantRoleToSelf)
+        found = tuple(step for step in plan.operations if isinstance(step, steps))
+        assert found == wanted
 
 
-def test_databases_of_a_role_never_go_to_the_owner_of_another_one() -> None:
-    # REASSIGN OWNED hands over databases too, so the first one decides who gets them.
-    plan = delete_role(APP, entangled(owner_in=("orders",), owned_databases=("zoo",)))
-    reassigned = [step for step in plan.operations if isinstance(step, ReassignOwned)]
-    assert reassigned == [
-        ReassignOwned("zoo", "app", LOGIN),
-        ReassignOwned("orders", "app", "shop_owner"),
-    ]
+def test_heirs_of_two_namespaces_are_two_roles_that_no_object_can_name() -> None:
+    other = replace(ROLE, namespace_uid="another")
+    assert heir_name(ROLE) == heir_name(replace(ROLE, name="another"))
+    assert heir_name(ROLE) != heir_name(other)
+    assert len(heir_name(ROLE)) <= 63
+    assert ":" in heir_name(ROLE)
 
 
 def test_each_database_is_visited_once() -> None:
     everywhere = entangled(
         owner_in=("orders",), granted_in=("orders",), owned_databases=("orders",)
     )
-    assert delete_role(APP, everywhere).operations[2:] == (
-        ReassignOwned("orders", "app", LOGIN),
+    assert delete_role(APP, everywhere).operations[3:] == (
+        ReassignOwned("orders", "app", HEIR.name),
         DropOwned("orders", "app"),
         DropRole("app"),
     )
@@ -183,7 +189,7 @@ def test_login_that_lost_its_membership_takes_it_back_before_reassigning() -> No
     plan = delete_role(replace(APP, self_member=False), entangled(owner_in=("orders",)))
     steps = plan.operations
     assert steps.index(GrantRoleToSelf("app")) < steps.index(
-        ReassignOwned("orders", "app", "shop_owner")
+        ReassignOwned("orders", "app", HEIR.name)
     )
 
 

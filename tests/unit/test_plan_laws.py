@@ -357,8 +357,8 @@ def test_retained_and_disabled_roles_keep_what_they_have(
         dependencies=Dependencies(
             frozenset(NAMES), frozenset(NAMES), frozenset({"zoo"})
         ),
-        database_owners={},
-        login=LOGIN,
+        heir=RoleState("heir", exists=False),
+        homes={},
     )
     kept: tuple[type, ...] = (MarkRole,)
     if policy == "Disable":
