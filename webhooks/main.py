@@ -30,9 +30,10 @@ async def serve(
 ) -> None:
     """Serve admission until SIGTERM or SIGINT, then drain.
 
-    The API server is found by $KUBECONFIG, else by the pod's service account. Raises
-    UnknownAPIServerError when there is neither, and OSError when the address cannot
-    be bound or the API server does not answer for about a minute.
+    The API server is found by $KUBECONFIG, else by ~/.kube/config, else by the pod's
+    service account. Raises UnknownAPIServerError when there is none of them, and
+    OSError when the address cannot be bound or the API server does not answer for
+    about a minute.
     """
     settings = kopf.OperatorSettings()
     if _login(settings=settings) is None:

@@ -10,20 +10,12 @@ Status = Literal["True", "False", "Unknown"]
 # What the schema of metav1.Condition allows.
 LONGEST_MESSAGE: Final = 32768
 
-READY: Final = "Ready"
-AVAILABLE: Final = "Available"
-RECONCILING: Final = "Reconciling"
-STALLED: Final = "Stalled"
-
 
 class Reason(enum.StrEnum):
     """Every reason that a condition may give: part of the API, never renamed."""
 
-    # All is as declared, or on its way.
+    # All is as declared.
     RECONCILED = "Reconciled"
-    PROGRESSING = "Progressing"
-    PAUSED = "Paused"
-    TERMINATING = "Terminating"
 
     # The server of a DatabaseCluster.
     CONNECTED = "Connected"

@@ -75,12 +75,6 @@ def find_privilege(kind: ObjectKind, word: str) -> Privilege | None:
     return next((p for p in PRIVILEGES[kind] if p.word == word), None)
 
 
-def is_supported(kind: ObjectKind, word: str, *, server_version: int) -> bool:
-    """Tell whether a server of that version accepts the word on that object kind."""
-    privilege = find_privilege(kind, word)
-    return privilege is not None and privilege.since <= server_version
-
-
 def expand_all(kind: ObjectKind, server_version: int) -> frozenset[str]:
     """Return the words that `ALL` means on a server of that version."""
     return frozenset(

@@ -42,7 +42,13 @@ logger = logging.getLogger(__name__)
     show_default=True,
     help="Where to serve /livez, /readyz and /metrics.",
 )
-@click.option("--log-format", type=click.Choice(["plain", "json"]), default="plain")
+@click.option(
+    "--log-format",
+    type=click.Choice(["plain", "json"]),
+    default="plain",
+    show_default=True,
+    help="How to write the log to standard error.",
+)
 def controller(
     *,
     namespace: str,

@@ -41,13 +41,11 @@ INTERRUPTED_DROP: Final = -2
 
 
 def effective_role_policy(
-    policy: RolePolicy | None, dependencies: Dependencies, *, adopted: bool = False
+    policy: RolePolicy | None, dependencies: Dependencies
 ) -> RolePolicy:
     """Return what deletion does: as written, else the safest that leaves no ruins."""
     if policy is not None:
         return policy
-    if adopted:
-        return "Retain"
     owns = dependencies.owner_in or dependencies.owned_databases
     return "Disable" if owns else "Delete"
 

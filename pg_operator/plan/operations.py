@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
-from pg_operator.plan.state import Mark, ObjectKind, Password
+from pg_operator.api.privileges import ObjectKind
+from pg_operator.plan.state import Mark, Password
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,7 @@ class MarkRole:
 class GrantPrivileges:
     """GRANT words ON objects of one kind TO role.
 
-    `objects` are table names for kind "table" (at most 1,000), else the one name.
+    `objects` are names of the kind: at most 1,000 tables, all of them in `schema`.
     """
 
     role: str

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal
 
+from pg_operator.api.privileges import ObjectKind
 from pg_operator.api.secret import SecretText
 
 
@@ -24,7 +25,6 @@ class Unset(enum.Enum):
 
 UNSET: Final = Unset.UNSET
 
-ObjectKind = Literal["database", "schema", "table"]
 Owner = Literal["Database", "DatabaseRole"]
 EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 

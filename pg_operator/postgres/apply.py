@@ -146,12 +146,16 @@ def _revokes_first(batch: Batch) -> Iterator[Batch]:
 async def _retried(attempt: Callable[[], Awaitable[Result]]) -> Result:
     """Try again after a growing, random pause."""
     for number in range(ATTEMPTS - 2):
-        await asyncio.sleep(
-            FIRST_DELAY * 2**number * random.SystemRandom().uniform(0.5, 1.5)
-        )
+        await _pause(number)
         with contextlib.suppress(Transient):
             return await attempt()
+    await _pause(ATTEMPTS - 2)
     return await attempt()
+
+
+async def _pause(number: int) -> None:
+    factor = random.SystemRandom().uniform(0.5, 1.5)
+    await asyncio.sleep(FIRST_DELAY * 2**number * factor)
 
 
 async def _outside_transaction(batch: Batch, target: _Target) -> Applied:

@@ -15,6 +15,7 @@ from pg_operator.postgres.errors import (
     DatabaseRefused,
     PostgresError,
     ServerUnreachable,
+    Transient,
     translate,
     translate_connect,
 )
@@ -118,15 +119,20 @@ class ServerConnections:
 
     async def _take(self, database: str) -> Connection:
         if self._closed:
-            raise ServerUnreachable("the connections to this server are closed")
-        for idle in reversed(self._idle):
-            if idle.database == database:
-                self._idle.remove(idle)
-                if await _is_alive(idle.connection):
-                    return idle.connection
+            # The DSN changed while this was under way: the next look uses the new one.
+            raise Transient("the connections to this server were replaced")
+        while idle := self._newest(database):
+            self._idle.remove(idle)
+            if await _is_alive(idle.connection):
+                return idle.connection
         while len(self._idle) + self._busy > self._max_connections:
             await self._idle.pop(0).connection.close()
         return await open_connection(self._dsn, database)
+
+    def _newest(self, database: str) -> _Idle | None:
+        """Look anew each time: others take and close while one is being tried."""
+        newest_first = reversed(self._idle)
+        return next((idle for idle in newest_first if idle.database == database), None)
 
     async def _put_back(self, database: str, connection: Connection) -> None:
         status = connection.info.transaction_status

@@ -173,8 +173,9 @@ SELECT (SELECT datistemplate FROM pg_catalog.pg_database WHERE datname = %(name)
                        OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE'))))
 """
 
+# The function quotes the names that need it.
 _HOMES: Final = """
-SELECT DISTINCT i.schema
+SELECT DISTINCT (pg_catalog.parse_ident(i.schema))[1]
 FROM pg_catalog.pg_shdepend AS s
 CROSS JOIN LATERAL pg_catalog.pg_identify_object(s.classid, s.objid, 0) AS i
 WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass

@@ -9,9 +9,9 @@ from typing import Final, assert_never
 
 from psycopg import sql
 
-from pg_operator.api.privileges import find_privilege
+from pg_operator.api.privileges import ObjectKind, find_privilege
 from pg_operator.plan import operations as op
-from pg_operator.plan.state import Mark, ObjectKind, Password, Server
+from pg_operator.plan.state import Mark, Password, Server
 from pg_operator.postgres.errors import Rejected
 from pg_operator.postgres.marks import Keyring
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from pg_operator.api.conditions import Condition, Reason
 from pg_operator.plan.state import Server
 from pg_operator.reconcilers.context import Context
-from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome
+from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
 from pg_operator.reconcilers.progress import condition, stalled, waiting
 from pg_operator.reconcilers.servers import Unavailable
 
@@ -16,7 +16,7 @@ PROBE_AGAIN: Final = timedelta(seconds=3)
 
 async def reconcile_cluster(context: Context, key: Key, cluster: Object) -> Outcome:
     """Probe the server; a DatabaseCluster that is being deleted still serves."""
-    deleting = "deletionTimestamp" in cluster["metadata"]
+    deleting = is_deleting(cluster)
     if deleting and not any(_dependents(context, key.name)):
         await context.servers.forget(key.name)
         return Outcome(release=True)

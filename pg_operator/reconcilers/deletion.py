@@ -95,18 +95,17 @@ async def finalize_role(context: Context, key: Key, role: Object) -> Outcome:
     if policy != "Retain":
         _await_databases(context, spec["databaseClusterRef"]["name"], dependencies)
     heir, _ = await observe_shared_role(context, link, heir_name(claimant))
-    if heir.login is True or heir.superuser is True:
+    if policy == "Delete" and (heir.login is True or heir.superuser is True):
         raise deletion_blocked(
             f"role '{heir.name}', which gets what deleted roles own, can log in; ask "
             "the cluster's administrator to make it NOLOGIN NOSUPERUSER",
             requeue_after=LOOK_AGAIN,
         )
+    homes: dict[str, frozenset[str]] = {}
+    if policy == "Delete":
+        homes = await _observe_homes(link, name, dependencies)
     plan = deletion_role(
-        observed,
-        policy=policy,
-        dependencies=dependencies,
-        heir=heir,
-        homes=await _observe_homes(link, name, dependencies),
+        observed, policy=policy, dependencies=dependencies, heir=heir, homes=homes
     )
     try:
         await _apply(context, link, plan)
@@ -226,9 +225,3 @@ async def _apply(context: Context, link: Link, plan: Plan) -> None:
 def _released(reason: str, what: str, policy: str) -> Outcome:
     message = f"Let go of {what} (deletionPolicy {policy})"
     return Outcome(release=True, events=(Event("Normal", reason, message),))
-
-
-FINALIZERS: Final[Mapping[Kind, Any]] = {
-    "Database": finalize_database,
-    "DatabaseRole": finalize_role,
-}

@@ -1,6 +1,7 @@
 """The way from an object to its server, and every reason to stop on it."""
 
 from pg_operator.api.conditions import Reason
+from pg_operator.api.names import expand_prefix
 from pg_operator.api.specs import DatabaseClusterSpec
 from pg_operator.api.validation import validate_databasecluster
 from pg_operator.reconcilers.context import Context
@@ -29,11 +30,13 @@ def check_allowed(cluster: Object, key: Key, *, path: str, name: str) -> None:
     """Hold an object to what its DatabaseCluster lets its namespace do.
 
     Raises:
-        Blocked: the namespace is not let in, or the name lacks its prefix.
+        Blocked: the namespace is not let in, the name lacks its prefix, or the
+            DatabaseCluster is not valid.
     """
     cluster_name = cluster["metadata"]["name"]
     if validate_databasecluster(cluster).errors:
-        return  # its server is unavailable then, which is what the object reports
+        # The next probe says so; until then, whom it lets in is not known.
+        raise unavailable(cluster_name)
     spec = DatabaseClusterSpec.parse(cluster["spec"])
     if not spec.allowed_namespaces.allows(key.namespace):
         raise Blocked(
@@ -42,7 +45,7 @@ def check_allowed(cluster: Object, key: Key, *, path: str, name: str) -> None:
             f"'{cluster_name}'; ask its administrator to add it to "
             "spec.allowedNamespaces",
         )
-    prefix = (spec.name_prefix or "").replace("{namespace}", key.namespace)
+    prefix = expand_prefix(spec.name_prefix or "", namespace=key.namespace)
     if not name.startswith(prefix):
         raise Blocked(
             Reason.NOT_ALLOWED,

@@ -1,6 +1,7 @@
 """A DatabaseRole: create it, give it its password, and keep its grants exact."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pg_operator.api.conditions import Reason
@@ -42,6 +43,16 @@ from pg_operator.reconcilers.servers import Link
 MOST_PENDING_SHOWN: Final = 64
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A role that its object may write, as seen from outside, and where it is."""
+
+    link: Link
+    claimant: Claimant
+    observed: RoleState
+    dependencies: Dependencies
+
+
 async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
     """Make a DatabaseRole true on its server.
 
@@ -53,24 +64,8 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
     if guarded.stalled:
         raise Blocked(Reason.INVALID_SPEC, refusal(guarded.stalled), terminal=True)
     spec = DatabaseRoleSpec.parse(guarded.spec)
-    cluster = find_cluster(context, spec.database_cluster_ref.name)
-    check_allowed(cluster, key, path="spec.roleName", name=spec.role_name)
-    link = await link_to(context, cluster)
-    claimant = claimant_of(context, key)
-
-    observed, dependencies = await observe_shared_role(context, link, spec.role_name)
-    owned = role_ownership(context, link, observed, claimant)
-    check_ownership(
-        owned,
-        what=f"role '{spec.role_name}'",
-        cluster=spec.database_cluster_ref.name,
-    )
-    if owned is Ownership.ABSENT and is_deleting(cluster):
-        raise Blocked(
-            Reason.CLUSTER_TERMINATING,
-            f"DatabaseCluster '{spec.database_cluster_ref.name}' is being deleted and "
-            "takes no new roles",
-        )
+    found = await _find(context, key, spec)
+    link, observed, dependencies = found.link, found.observed, found.dependencies
     password = await _read_password(context, key, spec)
     if isinstance(password, Blocked) and not observed.exists:
         raise password
@@ -81,7 +76,7 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
     observed = with_grants(observed, resolved, dependencies)
     desired = desired_role(
         spec,
-        claimant=claimant,
+        claimant=found.claimant,
         observed=observed,
         server=link.server,
         password=None if isinstance(password, Blocked) else password,
@@ -95,34 +90,67 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
         connections=link.connections,
         keyring=context.keyring,
     )
-    failed = applied.pending
+    oid = observed.oid
     if not observed.exists:
         created, dependencies = await observe_shared_role(context, link, spec.role_name)
         oid = created.oid
-    else:
-        oid = observed.oid
 
-    pending = (*resolved.pending, *failed)
     status = {
         "oid": oid,
         "deletionPolicy": effective_role_policy(spec.deletion_policy, dependencies),
         "passwordFingerprint": _fingerprint(desired.mark),
-        "grants": _grants_status(resolved, failed),
+        "grants": _grants_status(resolved, applied.pending),
     }
     events: list[Event] = []
     if applied.statements:
         events = _events(plan, spec.role_name, created=not observed.exists)
+    pending = (*resolved.pending, *applied.pending)
+    return _outcome(role, password, pending, status=status, events=events)
+
+
+async def _find(context: Context, key: Key, spec: DatabaseRoleSpec) -> _Found:
+    """Go to the server and look whose the role is.
+
+    Raises:
+        Blocked: the server cannot be used, or the role is not this object's.
+    """
+    cluster = find_cluster(context, spec.database_cluster_ref.name)
+    check_allowed(cluster, key, path="spec.roleName", name=spec.role_name)
+    link = await link_to(context, cluster)
+    claimant = claimant_of(context, key)
+    observed, dependencies = await observe_shared_role(context, link, spec.role_name)
+    owned = role_ownership(context, link, observed, claimant)
+    check_ownership(
+        owned,
+        what=f"role '{spec.role_name}'",
+        cluster=spec.database_cluster_ref.name,
+    )
+    if owned is Ownership.ABSENT and is_deleting(cluster):
+        raise Blocked(
+            Reason.CLUSTER_TERMINATING,
+            f"DatabaseCluster '{spec.database_cluster_ref.name}' is being deleted and "
+            "takes no new roles",
+        )
+    return _Found(link, claimant, observed, dependencies)
+
+
+def _outcome(
+    role: Object,
+    password: Password | Blocked | None,
+    pending: Sequence[Pending],
+    *,
+    status: Mapping[str, Any],
+    events: Sequence[Event],
+) -> Outcome:
+    """Say what is true now, and what is not: a password first, then the rest."""
     if isinstance(password, Blocked):
         outcome = password.outcome(role)
-        return Outcome(
-            conditions=outcome.conditions,
-            status=status,
-            events=(*events, *outcome.events),
-        )
+        return replace(outcome, status=status, events=(*events, *outcome.events))
     if pending:
         return partially_applied(role, pending, status=status, events=events)
+    name = role["spec"]["roleName"]
     return Outcome(
-        conditions=ready(f"role '{spec.role_name}' is as declared{_hint(password)}"),
+        conditions=ready(f"role '{name}' is as declared{_hint(password)}"),
         status=status,
         events=tuple(events),
     )

@@ -95,7 +95,8 @@ class Servers:
         entry = self._entry(cluster["metadata"]["name"])
         async with entry.lock:
             if entry.failure is not None:
-                raise entry.failure
+                # Raised many times: it would keep the frames of each.
+                raise entry.failure.with_traceback(None)
             return entry.link or await self._renew(entry, cluster)
 
     def lost(self, cluster_name: str) -> None:
@@ -129,13 +130,15 @@ class Servers:
 
     async def _renew(self, entry: _Entry, cluster: Object) -> Link:
         """Probe, and tell the objects when what they were told is no longer true."""
-        old, failure = entry.link, entry.failure
+        old = entry.link
         try:
             link = await self._probe(cluster, old)
         except Unavailable as unavailable:
             entry.link, entry.failure = None, unavailable
             await _close(old)
             raise
+        # Only now: `lost` may have told objects to wait while the probe ran.
+        failure = entry.failure
         entry.link, entry.failure = link, None
         if old is not None and old.connections is not link.connections:
             await _close(old)

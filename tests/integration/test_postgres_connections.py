@@ -17,6 +17,7 @@ from pg_operator.postgres.errors import (
     Rejected,
     ServerRefused,
     ServerUnreachable,
+    Transient,
 )
 from pg_operator.postgres.observe import observe_server
 from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
@@ -188,7 +189,7 @@ async def test_idle_connections_are_closed_on_request(bed: Bed) -> None:
 async def test_closed_connections_lend_nothing(bed: Bed) -> None:
     connections = connections_to(bed.dsn)
     await connections.close()
-    with pytest.raises(ServerUnreachable):
+    with pytest.raises(Transient):
         async with connections.session():
             pass
 

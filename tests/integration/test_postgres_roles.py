@@ -219,13 +219,13 @@ async def test_role_entangled_in_three_databases_is_dropped_and_data_kept(
     databases = [bed.name(f"db{number}") for number in range(3)]
     for database in databases:
         await bed.create_database(database)
-        await bed.apply(CreateSchema(database, "app"))
+        await bed.apply(CreateSchema(database, "team-app"))
         await bed.grant(role, "CONNECT", database=database)
-        await bed.grant(role, "USAGE", "CREATE", database=database, schema="app")
+        await bed.grant(role, "USAGE", "CREATE", database=database, schema="team-app")
         async with bed.login(role, database) as connection:
-            await connection.execute("CREATE TABLE app.kept AS SELECT 1 AS one")
+            await connection.execute('CREATE TABLE "team-app".kept AS SELECT 1 AS one')
             await connection.execute(
-                "CREATE FUNCTION app.who() RETURNS name SECURITY DEFINER"
+                'CREATE FUNCTION "team-app".who() RETURNS name SECURITY DEFINER'
                 " RETURN current_user"
             )
     await bed.execute(f"ALTER DATABASE {databases[2]} OWNER TO {role}")
@@ -239,7 +239,7 @@ async def test_role_entangled_in_three_databases_is_dropped_and_data_kept(
     for database in databases:
         async with bed.connections.session(database) as connection:
             homes[database] = await observe_homes(connection, role)
-    assert homes == {database: {"app"} for database in databases}
+    assert homes == {database: {"team-app"} for database in databases}
     heir = bed.name("heir")
     plan = deletion_role(
         await bed.role(role),
@@ -256,7 +256,9 @@ async def test_role_entangled_in_three_databases_is_dropped_and_data_kept(
     assert (await bed.database(databases[2])).owner == heir
     for database in databases:
         async with bed.connections.session(database) as connection:
-            cursor = await connection.execute("SELECT one, app.who() FROM app.kept")
+            cursor = await connection.execute(
+                'SELECT one, "team-app".who() FROM "team-app".kept'
+            )
             # What it wrote must not run as the operator's login, which may do a lot.
             assert await cursor.fetchone() == (1, heir)
 

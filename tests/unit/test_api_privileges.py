@@ -8,7 +8,6 @@ from pg_operator.api.privileges import (
     expand_all,
     explain_unsupported,
     find_privilege,
-    is_supported,
     words,
 )
 
@@ -42,12 +41,6 @@ def test_all_means_what_the_server_knows() -> None:
     assert "MAINTAIN" not in expand_all("table", PG16)
     assert expand_all("table", PG17) - expand_all("table", PG16) == {"MAINTAIN"}
     assert expand_all("schema", PG16) == {"CREATE", "USAGE"}
-
-
-def test_word_is_supported_from_its_first_server_on() -> None:
-    assert not is_supported("table", "MAINTAIN", server_version=PG16)
-    assert is_supported("table", "MAINTAIN", server_version=PG17)
-    assert not is_supported("table", "USAGE", server_version=PG17)
 
 
 def test_all_is_no_privilege_of_its_own() -> None:

@@ -89,26 +89,24 @@ def delete_database(
 
 
 @pytest.mark.parametrize(
-    ("dependencies", "adopted", "policy"),
+    ("dependencies", "policy"),
     [
-        (FREE, False, "Delete"),
-        (entangled(granted_in=("orders",)), False, "Delete"),
-        (entangled(owner_in=("orders",)), False, "Disable"),
-        (entangled(owned_databases=("orders",)), False, "Disable"),
-        (FREE, True, "Retain"),
-        (entangled(owner_in=("orders",)), True, "Retain"),
+        (FREE, "Delete"),
+        (entangled(granted_in=("orders",)), "Delete"),
+        (entangled(owner_in=("orders",)), "Disable"),
+        (entangled(owned_databases=("orders",)), "Disable"),
     ],
 )
 def test_unset_policy_keeps_a_role_that_owns_something(
-    *, dependencies: Dependencies, adopted: bool, policy: RolePolicy
+    dependencies: Dependencies, policy: RolePolicy
 ) -> None:
-    assert effective_role_policy(None, dependencies, adopted=adopted) == policy
+    assert effective_role_policy(None, dependencies) == policy
 
 
 @pytest.mark.parametrize("written", ["Delete", "Disable", "Retain"])
 def test_written_policy_holds(written: RolePolicy) -> None:
     owns = entangled(owner_in=("orders",))
-    assert effective_role_policy(written, owns, adopted=True) == written
+    assert effective_role_policy(written, owns) == written
 
 
 # Roles

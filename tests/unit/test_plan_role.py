@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from pg_operator.api.privileges import ObjectKind
 from pg_operator.api.secret import SecretText
 from pg_operator.api.specs import DatabaseRoleSpec
 from pg_operator.plan.desired import declared_scope, desired_role
@@ -25,7 +26,6 @@ from pg_operator.plan.state import (
     DatabaseState,
     Grants,
     Mark,
-    ObjectKind,
     Password,
     RoleState,
 )

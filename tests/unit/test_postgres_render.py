@@ -9,13 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pglast.enums import RoleSpecType
 
-from pg_operator.api.privileges import PRIVILEGES
+from pg_operator.api.privileges import PRIVILEGES, ObjectKind
 from pg_operator.api.secret import SecretText
 from pg_operator.plan import operations as op
 from pg_operator.plan.state import (
     Claimant,
     Mark,
-    ObjectKind,
     Password,
     Server,
 )

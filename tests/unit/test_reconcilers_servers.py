@@ -1,0 +1,71 @@
+"""One link a server: who is told when it comes and goes. No server is asked here."""
+
+import asyncio
+
+import pytest
+
+from pg_operator.kube.client import Kubernetes
+from pg_operator.plan.state import Server
+from pg_operator.postgres.connect import ServerConnections
+from pg_operator.postgres.dsn import Dsn
+from pg_operator.reconcilers.outcome import Object
+from pg_operator.reconcilers.servers import Link, Servers, Unavailable
+from pg_operator.reconcilers.settings import Settings
+
+CLUSTER = {"metadata": {"name": "main"}}
+DSN = Dsn(("db.test",), (5432,), "pgop", "postgres", 5, {})
+SERVER = Server(
+    version_number=180000,
+    version="18",
+    system_identifier="1",
+    started_at="now",
+    in_recovery=False,
+    login="pgop",
+    superuser=False,
+    create_database=True,
+    create_role=True,
+    signal_backend=False,
+)
+LINK = Link(SERVER, DSN, ServerConnections(DSN), ("a", "b", "c", "1", "4"))
+
+
+class Bed(Servers):
+    """Servers whose probes succeed as soon as they may."""
+
+    def __init__(self) -> None:
+        self.woken: list[str] = []
+        self.probed: list[str] = []
+        self.may_answer = asyncio.Event()
+        super().__init__(
+            kubernetes=Kubernetes(None),
+            settings=Settings(namespace="pg-operator-system"),
+            on_change=self.woken.append,
+            on_lost=self.probed.append,
+        )
+
+    async def _probe(self, cluster: Object, old: Link | None) -> Link:  # noqa: ARG002
+        await self.may_answer.wait()
+        return LINK
+
+
+async def test_objects_of_a_server_that_is_back_are_woken() -> None:
+    bed = Bed()
+    bed.may_answer.set()
+    await bed.connect(CLUSTER)
+    assert bed.woken == []
+    bed.lost("main")
+    with pytest.raises(Unavailable):
+        await bed.link(CLUSTER)
+    await bed.connect(CLUSTER)
+    assert (bed.probed, bed.woken) == (["main"], ["main"])
+
+
+async def test_objects_that_lost_the_server_during_a_probe_are_woken_by_it() -> None:
+    bed = Bed()
+    probe = asyncio.create_task(bed.connect(CLUSTER))
+    await asyncio.sleep(0)
+    bed.lost("main")
+    bed.may_answer.set()
+    assert await probe is LINK
+    assert bed.woken == ["main"]
+    assert await bed.link(CLUSTER) is LINK
