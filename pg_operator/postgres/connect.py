@@ -126,8 +126,14 @@ class ServerConnections:
             if await _is_alive(idle.connection):
                 return idle.connection
         while len(self._idle) + self._busy > self._max_connections:
-            await self._idle.pop(0).connection.close()
+            await self._idle.pop(self._least_useful()).connection.close()
         return await open_connection(self._dsn, database)
+
+    def _least_useful(self) -> int:
+        """Choose what makes room: every object's work returns to the DSN's database."""
+        places = enumerate(self._idle)
+        elsewhere = (n for n, idle in places if idle.database != self._dsn.dbname)
+        return next(elsewhere, 0)
 
     def _newest(self, database: str) -> _Idle | None:
         """Look anew each time: others take and close while one is being tried."""

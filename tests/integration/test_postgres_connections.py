@@ -95,6 +95,23 @@ async def test_connection_is_used_again_for_the_same_database(bed: Bed) -> None:
         assert second.info.backend_pid == pid
 
 
+async def test_connection_to_the_dsn_database_is_the_last_to_make_room(
+    bed: Bed,
+) -> None:
+    databases = [bed.name(f"db{number}") for number in range(2)]
+    for database in databases:
+        await bed.create_database(database)
+    connections = connections_to(bed.dsn, max_connections=2)
+    async with connections.session() as connection:
+        pid = connection.info.backend_pid
+    for database in databases:
+        async with connections.session(database):
+            pass
+    async with connections.session() as connection:
+        assert connection.info.backend_pid == pid
+    await connections.close()
+
+
 async def test_those_who_wait_are_served_in_order(bed: Bed) -> None:
     connections = connections_to(bed.dsn, max_connections=1)
     served = []
