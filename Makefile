@@ -11,6 +11,8 @@ COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 
 FIND_PYTHON := for python in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
 		2>/dev/null && { command -v $$python; break; }; done
+# What `make test-matrix` runs on.
+VERSIONS ?= 14 15 16 17 18
 PYTHON ?= $(shell $(FIND_PYTHON))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -57,6 +59,10 @@ test: build ## Run the unit, integration and cluster tiers.
 test-slow: build ## Run the large and long cases.
 	$(PY) -m pytest -m slow --timeout 1800 tests/unit tests/integration tests/cluster
 
+.PHONY: test-matrix
+test-matrix: setup ## Run the integration tier over TLS on PostgreSQL 14 to 18.
+	@$(PY) -m tests.matrix $(VERSIONS)
+
 .PHONY: demo
 demo: build ## Show the whole job on a local cluster that ends by itself.
 	@$(PY) -m tests.localcluster demo
@@ -82,6 +88,9 @@ lock: setup ## Resolve the requirements again and write the lock files.
 	$(COMPILE) pyproject.toml --output-file requirements/runtime.lock
 	$(COMPILE) pyproject.toml --group dev --output-file requirements/dev.lock
 	$(COMPILE) requirements/go.in --output-file requirements/go.lock
+	$(COMPILE) requirements/node.in --output-file requirements/node.lock
+	npm install --prefix requirements/postgresql --package-lock-only \
+		--omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund
 
 .PHONY: clean
 clean: ## End the local cluster and remove everything that was made here.

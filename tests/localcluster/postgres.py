@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from tests.localcluster import postgres_tls
 from tests.localcluster.postgres_files import (
     Account,
     server_account,
@@ -40,11 +41,12 @@ EPHEMERAL = {"fsync": "off", "full_page_writes": "off"}
 class PostgresOptions:
     """How a server differs from the fast, throw-away default.
 
-    `durable` keeps fsync on; `settings` are postgresql.conf settings by name, for
-    example `{"log_statement": "all"}`.
+    `durable` keeps fsync on; `tls` lets in only those who use it; `settings` are
+    postgresql.conf settings by name, for example `{"log_statement": "all"}`.
     """
 
     durable: bool = False
+    tls: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -58,9 +60,11 @@ class PostgresServer:
         supervisor: Supervisor,
         port: int,
         passwords: Mapping[str, str],
+        tls: bool = False,
     ) -> None:
         """Describe the server that `process` runs; `start_postgres` makes one."""
         self.host = HOST
+        self.tls = tls
         self.port = port
         self.superuser_password = passwords[SUPERUSER]
         self.log = process.component.log
@@ -81,7 +85,8 @@ class PostgresServer:
     def _dsn(self, user: str, address: str) -> str:
         return (
             f"{address} port={self.port} user={user}"
-            f" password={self._passwords[user]} dbname=postgres sslmode=disable"
+            f" password={self._passwords[user]} dbname=postgres"
+            f" sslmode={'require' if self.tls else 'disable'}"
         )
 
     def stop(self, *, grace: float = 15.0) -> None:
@@ -116,6 +121,9 @@ def start_postgres(
     data = directory / f"{name}-data"
     initdb(programs, data=data, password=passwords[SUPERUSER], account=account)
     settings = server_settings(programs, options)
+    if options.tls:
+        postgres_tls.require_tls(data, hosts=[HOST_IN_ADMIN_DSN], account=account)
+        settings |= postgres_tls.SETTINGS
 
     def component(ports: Sequence[int]) -> Component:
         return Component(
@@ -133,7 +141,11 @@ def start_postgres(
     process = supervisor.start_ready(component, ports=1, timeout=60)
     port = int(process.component.address.rpartition(":")[2])
     server = PostgresServer(
-        process, supervisor=supervisor, port=port, passwords=passwords
+        process,
+        supervisor=supervisor,
+        port=port,
+        passwords=passwords,
+        tls=options.tls,
     )
     wait_for_login(process, server.superuser_dsn)
     create_admin(server.superuser_dsn, password=passwords[ADMIN])

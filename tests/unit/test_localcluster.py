@@ -16,6 +16,12 @@ from tests.localcluster import spawn
 from tests.localcluster.audit import read_requests
 from tests.localcluster.binaries import at_least, build_flags, cache_key, given_binaries
 from tests.localcluster.manifests import Identity, token_file, webhooks_by_url
+from tests.localcluster.postgres_packages import (
+    PACKAGES,
+    packaged_programs,
+    packaged_versions,
+    restore_links,
+)
 from tests.localcluster.probes import free_ports
 from tests.localcluster.processes import (
     BedError,
@@ -261,3 +267,38 @@ def test_progress_without_a_terminal_is_a_line_per_event() -> None:
         "building kubectl ...",
         "building kubectl: failed after 42 s",
     ]
+
+
+def test_every_packaged_server_is_pinned_by_a_hash() -> None:
+    lock = json.loads((PACKAGES / "package-lock.json").read_text(encoding="utf-8"))
+    pinned = {
+        name.rpartition("/")[2]: package["integrity"].partition("-")[0]
+        for name, package in lock["packages"].items()
+        if name
+    }
+    versions = packaged_versions()
+    assert versions == ("14", "15", "16", "17", "18")
+    assert pinned == {f"postgresql-{version}": "sha512" for version in versions}
+
+
+def test_server_that_nobody_packages_is_refused_with_those_that_are() -> None:
+    with pytest.raises(BedError, match="no PostgreSQL 13: 14, 15"):
+        packaged_programs("13", Progress(io.StringIO()))
+
+
+def link_list(package: Path, *, target: str) -> None:
+    (package / "native").mkdir()
+    listed = [{"source": "native/libpq.so.5.15", "target": target}]
+    (package / "native" / "pg-symlinks.json").write_text(json.dumps(listed))
+
+
+def test_links_of_a_packaged_server_are_made_within_it(tmp_path: Path) -> None:
+    link_list(tmp_path, target="native/libpq.so")
+    restore_links(tmp_path)
+    assert (tmp_path / "native" / "libpq.so").readlink() == Path("libpq.so.5.15")
+
+
+def test_link_out_of_a_packaged_server_is_refused(tmp_path: Path) -> None:
+    link_list(tmp_path, target="../elsewhere")
+    with pytest.raises(BedError, match="outside"):
+        restore_links(tmp_path)

@@ -1,0 +1,37 @@
+"""TLS for a server of the bed: a certificate of its own, and no session without."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from certs.issue import issue_authority, issue_leaf
+from tests.localcluster.postgres_files import Account
+
+SETTINGS = {"ssl": "on", "ssl_cert_file": "server.crt", "ssl_key_file": "server.key"}
+LIFETIME = timedelta(days=2)
+
+
+def require_tls(data: Path, *, hosts: list[str], account: Account | None) -> None:
+    """Give a data directory a certificate, and let nobody in without TLS."""
+    now = datetime.now(UTC)
+    authority = issue_authority(
+        common_name="pg-operator test bed", now=now, lifetime=LIFETIME
+    )
+    leaf = issue_leaf(
+        authority,
+        dns_names=hosts,
+        ip_addresses=["127.0.0.1"],
+        now=now,
+        lifetime=LIFETIME,
+    )
+    key = data / "server.key"
+    key.touch(mode=0o600)
+    key.write_bytes(leaf.private_key_pem)
+    certificate = data / "server.crt"
+    certificate.write_bytes(leaf.certificate_pem)
+    if account is not None:
+        for path in (key, certificate):
+            os.chown(path, account.uid, account.gid)
+    (data / "pg_hba.conf").write_text(
+        "hostssl all all all scram-sha-256\n", encoding="utf-8"
+    )
