@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 from psycopg import pq
+from psycopg.abc import Params, Query
 from psycopg.rows import AsyncRowFactory, TupleRow, tuple_row
 
 from pg_operator.postgres.dsn import Dsn
+from pg_operator.postgres.encodings import in_utf8, speak_in_bytes
 from pg_operator.postgres.errors import (
     DatabaseRefused,
     PostgresError,
@@ -37,6 +39,14 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
         super().__init__(pgconn, row_factory)
         self._warnings: list[str] = []
         self.add_notice_handler(self._keep_warning)
+
+    async def execute(
+        self, query: Query, params: Params | None = None, **options: Any
+    ) -> psycopg.AsyncCursor[TupleRow]:
+        """Run one statement, as psycopg does."""
+        if self.info.encoding == "ascii":
+            query = in_utf8(query)
+        return await super().execute(query, params, **options)
 
     def take_warnings(self) -> tuple[str, ...]:
         """Return the warnings since the last call, and forget them."""
@@ -90,8 +100,9 @@ class ServerConnections:
                 connection = await self._take(name)
                 try:
                     yield connection
-                except psycopg.Error as error:
-                    raise translate(error) from None
+                except (psycopg.Error, ServerUnreachable) as error:
+                    elsewhere = name != self._dsn.dbname
+                    raise _failure(error, elsewhere=elsewhere) from None
                 finally:
                     await self._put_back(name, connection)
             finally:
@@ -150,6 +161,20 @@ class ServerConnections:
         self._idle.append(_Idle(database, connection, now))
 
 
+def _failure(
+    error: psycopg.Error | ServerUnreachable, *, elsewhere: bool
+) -> PostgresError:
+    """Make one of ours from what ended a session.
+
+    In another database than the DSN's its owner, or whoever drops it, may have ended
+    it: only the next connect tells whether the server is there.
+    """
+    failure = translate(error) if isinstance(error, psycopg.Error) else error
+    if elsewhere and isinstance(failure, ServerUnreachable):
+        return Transient("the session in this database was ended")
+    return failure
+
+
 async def open_connection(dsn: Dsn, database: str) -> Connection:
     """Connect to one database and make sure of who and where we are.
 
@@ -188,6 +213,7 @@ async def _verify(connection: Connection) -> None:
             " pg_catalog.current_setting('search_path')"
         )
         row = await cursor.fetchone()
+        await speak_in_bytes(connection)
     except psycopg.Error as error:
         raise translate(error) from None
     if row != (True, SEARCH_PATH):

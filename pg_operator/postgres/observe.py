@@ -22,6 +22,7 @@ from pg_operator.plan.state import (
     Server,
 )
 from pg_operator.postgres.connect import Connection
+from pg_operator.postgres.encodings import show_any_bytes
 from pg_operator.postgres.marks import Keyring
 
 _SERVER: Final = """
@@ -390,4 +391,11 @@ async def _rows(
     connection: Connection, query: LiteralString, **parameters: object
 ) -> list[tuple[Any, ...]]:
     cursor = await connection.execute(query, parameters)
-    return await cursor.fetchall()
+    try:
+        return await cursor.fetchall()
+    except UnicodeDecodeError:
+        # Shared catalogs hold what was written in databases of other encodings.
+        cursor = connection.cursor()
+        show_any_bytes(cursor)
+        await cursor.execute(query, parameters)
+        return await cursor.fetchall()

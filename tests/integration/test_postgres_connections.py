@@ -8,8 +8,14 @@ from psycopg import conninfo
 
 from pg_operator.api.secret import SecretText
 from pg_operator.plan.operations import DropDatabase
-from pg_operator.postgres.connect import ServerConnections, writing_session
-from pg_operator.postgres.dsn import parse_dsn
+from pg_operator.postgres import connect
+from pg_operator.postgres.connect import (
+    Connection,
+    ServerConnections,
+    open_connection,
+    writing_session,
+)
+from pg_operator.postgres.dsn import Dsn, parse_dsn
 from pg_operator.postgres.errors import (
     AuthenticationFailed,
     DatabaseRefused,
@@ -67,20 +73,26 @@ async def test_server_is_observed_with_what_the_login_may_do(bed: Bed) -> None:
 
 
 async def test_connections_never_exceed_the_limit_over_many_databases(
-    bed: Bed,
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     databases = [bed.name(f"db{number}") for number in range(4)]
     for database in databases:
         await bed.create_database(database)
-    connections = connections_to(
-        bed.dsn, {"application_name": bed.prefix}, max_connections=2
-    )
+    opened: list[Connection] = []
+
+    async def open_and_remember(dsn: Dsn, database: str) -> Connection:
+        opened.append(await open_connection(dsn, database))
+        return opened[-1]
+
+    monkeypatch.setattr(connect, "open_connection", open_and_remember)
+    connections = connections_to(bed.dsn, max_connections=2)
     seen = []
 
     async def visit(database: str) -> None:
         async with connections.session(database) as connection:
             assert connection.info.dbname == database
-            seen.append(await open_sessions(bed))
+            seen.append(sum(not one.closed for one in opened))
+            await connection.execute("SELECT 1")
 
     await asyncio.gather(*(visit(database) for database in databases * 3))
     assert len(seen) == 12
@@ -156,6 +168,49 @@ async def test_connection_that_breaks_in_use_is_reported_and_given_up(
         await break_it()
     async with bed.connections.session() as connection:
         await connection.execute("SELECT 1")
+
+
+async def test_session_that_ends_in_another_database_says_nothing_of_the_server(
+    bed: Bed, server: PostgresServer
+) -> None:
+    """Its owner or a DROP DATABASE ends it: the next connect tells what is left."""
+    name = bed.name("db")
+    await bed.create_database(name)
+
+    async def break_it() -> None:
+        async with bed.connections.session(name) as connection:
+            pid = connection.info.backend_pid
+            await run_as_superuser(
+                server.superuser_dsn, f"SELECT pg_terminate_backend({pid}, 5000)"
+            )
+            await connection.execute("SELECT 1")
+
+    with pytest.raises(Transient):
+        await break_it()
+    async with bed.connections.session(name) as connection:
+        await connection.execute("SELECT 1")
+
+
+async def test_work_in_a_database_that_is_dropped_meanwhile_is_transient(
+    bed: Bed,
+) -> None:
+    name = bed.name("db")
+    await bed.create_database(name)
+    inside = asyncio.Event()
+
+    async def work() -> None:
+        async with bed.connections.session(name) as connection:
+            inside.set()
+            await connection.execute("SELECT pg_catalog.pg_sleep(60)")
+
+    working = asyncio.create_task(work())
+    await inside.wait()
+    await bed.apply(DropDatabase(name))
+    with pytest.raises(Transient):
+        await working
+    with pytest.raises(DatabaseRefused, match="does not exist"):
+        async with bed.connections.session(name):
+            pass
 
 
 async def test_cancelled_statement_frees_its_place(bed: Bed) -> None:

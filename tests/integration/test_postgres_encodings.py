@@ -1,0 +1,117 @@
+"""Text that is no UTF-8: a server without an encoding stores what it is given."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from pg_operator.plan.operations import (
+    AlterDatabase,
+    CreateDatabase,
+    CreateSchema,
+    GrantPrivileges,
+)
+from pg_operator.plan.policies import sentinel
+from pg_operator.plan.state import Grant, Securable
+from pg_operator.postgres.observe import observe_catalog, observe_owned
+from tests.integration.postgres_bed import Bed, open_bed
+from tests.localcluster.postgres import PostgresServer
+
+# E9 is é in LATIN1, and no character by itself in UTF-8.
+RUN = """
+DO $$ BEGIN EXECUTE pg_catalog.convert_from('\\x{}'::bytea, 'SQL_ASCII'); END $$
+"""
+
+
+def in_latin1(statement: str) -> str:
+    """Return a statement that runs another one, whose text is LATIN1."""
+    return RUN.format(statement.encode("latin1").hex())
+
+
+@pytest.fixture
+async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
+    async with open_bed(server.admin_dsn) as bed:
+        yield bed
+
+
+@pytest.fixture
+async def bytes_database(bed: Bed) -> str:
+    """A database without an encoding, and a table in it that UTF-8 cannot name."""
+    name = bed.name("bytes")
+    await bed.apply(
+        CreateDatabase(name, "SQL_ASCII", sentinel(bed.claimant("Database"))),
+        AlterDatabase(name, allow_connections=True, connection_limit=-1),
+        CreateSchema(name, "app"),
+    )
+    await bed.execute(
+        "CREATE TABLE app.orders (id int)",
+        in_latin1('CREATE TABLE app."café" (id int)'),
+        database=name,
+    )
+    return name
+
+
+async def test_table_that_utf8_cannot_name_is_pending_alone(
+    bed: Bed, bytes_database: str
+) -> None:
+    role = bed.name("reader")
+    await bed.create_role(role, login=False)
+    async with bed.connections.session(bytes_database) as connection:
+        catalog = await observe_catalog(connection, schemas={"app"})
+    tables = tuple(sorted(catalog.tables["app"]))
+    assert "orders" in tables
+    applied = await bed.apply(
+        GrantPrivileges(role, "table", bytes_database, ("SELECT",), tables, "app")
+    )
+    assert [(p.path, p.reason) for p in applied.pending] == [
+        (f"{bytes_database}.app.caf\\xe9", "NotFound")
+    ]
+    orders = Securable("table", bytes_database, "app", "orders")
+    assert await bed.grants(role, database=bytes_database) == {Grant(orders, "SELECT")}
+
+
+async def test_names_in_utf8_are_names_without_an_encoding_too(
+    bed: Bed, bytes_database: str
+) -> None:
+    role = bed.name("reader")
+    await bed.create_role(role, login=False)
+    await bed.execute('CREATE TABLE app."Köln 北" (id int)', database=bytes_database)
+    applied = await bed.grant(
+        role, "SELECT", database=bytes_database, schema="app", table="Köln 北"
+    )
+    assert applied.pending == ()
+    table = Securable("table", bytes_database, "app", "Köln 北")
+    assert await bed.grants(role, database=bytes_database) == {Grant(table, "SELECT")}
+
+
+async def test_role_that_holds_or_owns_what_utf8_cannot_name_is_observed(
+    bed: Bed, bytes_database: str
+) -> None:
+    role = bed.name("owner")
+    await bed.create_role(role, login=False)
+    await bed.execute(
+        "GRANT SELECT ON app.orders TO " + role,
+        in_latin1(f'GRANT SELECT ON app."café" TO {role}'),
+        f"GRANT CREATE ON SCHEMA app TO {role}",
+        in_latin1(f'ALTER TABLE app."café" OWNER TO {role}'),
+        database=bytes_database,
+    )
+    orders = Securable("table", bytes_database, "app", "orders")
+    assert Grant(orders, "SELECT") in await bed.grants(role, database=bytes_database)
+    async with bed.connections.session(bytes_database) as connection:
+        (owned,) = await observe_owned(connection, role)
+    assert owned.table == "caf\\xe9"
+
+
+async def test_comment_and_setting_in_another_encoding_hide_no_database(
+    bed: Bed, bytes_database: str
+) -> None:
+    """What they were written in is forgotten: they are read from any database."""
+    await bed.execute(
+        in_latin1(f"COMMENT ON DATABASE {bytes_database} IS 'café'"),
+        in_latin1(f"ALTER DATABASE {bytes_database} SET application_name = 'café'"),
+        database=bytes_database,
+    )
+    state = await bed.database(bytes_database)
+    assert state.exists
+    assert (state.mark, state.comment) == (None, "caf\\xe9")
+    assert state.settings == {"application_name": "caf\\xe9"}
