@@ -91,6 +91,7 @@ lock: setup ## Resolve the requirements again and write the lock files.
 	$(COMPILE) requirements/node.in --output-file requirements/node.lock
 	npm install --prefix requirements/postgresql --package-lock-only \
 		--omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund
+	$(COMPILE) requirements/build.in --output-file requirements/build.lock
 
 .PHONY: clean
 clean: ## End the local cluster and remove everything that was made here.

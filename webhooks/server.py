@@ -76,7 +76,11 @@ class WebhookServer:
 
         application = web.Application(client_max_size=BODY_LIMIT)
         application.add_routes(
-            [web.get("/readyz", self._readyz), web.post("/{webhook}", review)]
+            [
+                web.get("/livez", _livez),
+                web.get("/readyz", self._readyz),
+                web.post("/{webhook}", review),
+            ]
         )
         application.on_response_prepare.append(self._close_when_draining)
         runner = web.AppRunner(
@@ -184,6 +188,11 @@ class WebhookServer:
         self._overdue.add(task)
         task.add_done_callback(forget)
         task.cancel()
+
+
+async def _livez(_: web.Request) -> web.Response:
+    """Answer, which is all that a process that hangs cannot do."""
+    return _text(HTTPStatus.OK, "ok")
 
 
 def budget(timeout: str | None) -> float:

@@ -20,8 +20,10 @@ logger = logging.getLogger(__name__)
 @click.command()
 @click.option(
     "--namespace",
+    envvar="POD_NAMESPACE",
     default="pg-operator-system",
     show_default=True,
+    show_envvar=True,
     help="The operator's own namespace.",
 )
 @click.option(

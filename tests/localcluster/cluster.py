@@ -14,7 +14,7 @@ from tests.localcluster.audit import Request, read_requests
 from tests.localcluster.binaries import CHECKOUT, Binaries, provide_binaries
 from tests.localcluster.controlplane import ControlPlane
 from tests.localcluster.kubectl import Kubectl
-from tests.localcluster.manifests import OPERATOR_NAMESPACE, webhooks_by_url
+from tests.localcluster.manifests import webhooks_by_url
 from tests.localcluster.operator import (
     OperatorProcess,
     issue_webhook_certificate,
@@ -220,15 +220,10 @@ class _Starter:
 
 
 def install_api(kubectl: Kubectl) -> None:
-    """Create the operator's namespace, the CRDs and config/rbac; wait until served."""
-    namespace = {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": OPERATOR_NAMESPACE},
-    }
-    kubectl.apply(yaml.safe_dump(namespace), "--server-side")
-    kubectl.run("apply", "--server-side", f"--filename={CHECKOUT / 'crds'}")
-    kubectl.run("apply", "--server-side", f"--kustomize={CHECKOUT / 'config/rbac'}")
+    """Apply config/crd, with the operator's namespace, and config/rbac."""
+    for room in ("crd", "rbac"):
+        directory = CHECKOUT / "config" / room
+        kubectl.run("apply", "--server-side", f"--kustomize={directory}")
     names = kubectl.run("get", f"--filename={CHECKOUT / 'crds'}", "--output=name")
     for name in names.split():
         kubectl.wait(name, "condition=Established")

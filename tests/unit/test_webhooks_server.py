@@ -325,6 +325,9 @@ async def test_draining_server_still_answers_but_keeps_no_connection(
             while status == 200:
                 async with served.client.get(served.url + "/readyz") as ready:
                     status = ready.status
+        # It must not be killed while it drains.
+        async with served.client.get(served.url + "/livez") as alive:
+            assert alive.status == 200
         async with served.client.post(
             served.url + "/validate-database", json=a_review(a_database())
         ) as got:
