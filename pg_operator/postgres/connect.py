@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import psycopg
 from psycopg import pq
-from psycopg.abc import Params, Query
+from psycopg.abc import Params, QueryNoTemplate
 from psycopg.rows import AsyncRowFactory, TupleRow, tuple_row
 
 from pg_operator.postgres.dsn import Dsn
@@ -40,8 +40,8 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
         self._warnings: list[str] = []
         self.add_notice_handler(self._keep_warning)
 
-    async def execute(
-        self, query: Query, params: Params | None = None, **options: Any
+    async def execute(  # type: ignore[override]  # we have no use for templates
+        self, query: QueryNoTemplate, params: Params | None = None, **options: Any
     ) -> psycopg.AsyncCursor[TupleRow]:
         """Run one statement, as psycopg does."""
         if self.info.encoding == "ascii":

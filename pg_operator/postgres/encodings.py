@@ -7,7 +7,7 @@ database is stored in the encoding of the session that wrote it, which nobody re
 from typing import Any, Final
 
 import psycopg
-from psycopg.abc import AdaptContext, Buffer, Query
+from psycopg.abc import AdaptContext, Buffer, QueryNoTemplate
 from psycopg.adapt import Loader
 from psycopg.sql import Composable
 
@@ -37,7 +37,7 @@ async def speak_in_bytes(connection: psycopg.AsyncConnection[Any]) -> None:
         show_any_bytes(connection)
 
 
-def in_utf8(query: Query) -> Query:
+def in_utf8(query: QueryNoTemplate) -> QueryNoTemplate:
     """Return a statement as such a session sends it: psycopg would allow only ASCII."""
     if isinstance(query, Composable):
         return query.as_string(None).encode()
