@@ -1,18 +1,28 @@
 """Where watches, lists and our own writes meet: cache first, then the wakes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Protocol
 
 from pg_operator.reconcilers.outcome import Key, Object
 from pg_operator.runtime.cache import Cache, CachedKind, Change
 from pg_operator.runtime.wakes import secret_wakes, wakes
 
 
-class Feed:
-    """Takes in what is seen of the API server and wakes whom it concerns."""
+class Wake(Protocol):
+    """Queues a key, on request ahead of others."""
 
-    def __init__(
-        self, cache: Cache, *, wake: Callable[[Key], None], operator_namespace: str
-    ) -> None:
+    def __call__(self, key: Key, /, *, ahead: bool = False) -> None:
+        """Queue it."""
+
+
+class Feed:
+    """Takes in what is seen of the API server and wakes whom it concerns.
+
+    Who waited for something else goes ahead of those whose work has not begun: what it
+    needs is at hand now, the connection to the database too.
+    """
+
+    def __init__(self, cache: Cache, *, wake: Wake, operator_namespace: str) -> None:
         self._cache = cache
         self._wake = wake
         self._operator_namespace = operator_namespace
@@ -44,10 +54,13 @@ class Feed:
         for key in secret_wakes(
             namespace, name, self._cache, operator_namespace=self._operator_namespace
         ):
-            self._wake(key)
+            self._wake(key, ahead=True)
 
     def _carry(self, change: Change | None) -> None:
-        if change is not None:
-            # In an order of its own: a set of keys has another one in every process.
-            for key in sorted(wakes(change, self._cache)):
-                self._wake(key)
+        if change is None:
+            return
+        metadata = (change.new or change.old or {})["metadata"]
+        itself = change.kind, metadata.get("namespace", ""), metadata["name"]
+        # In an order of its own: a set of keys has another one in every process.
+        for key in sorted(wakes(change, self._cache)):
+            self._wake(key, ahead=key != itself)

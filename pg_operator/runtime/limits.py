@@ -13,6 +13,7 @@ DEFAULT_RESYNC: Final = str(DatabaseClusterSpec.model_fields["resync_interval"].
 DEFAULT_CONNECTIONS: Final = int(
     DatabaseClusterSpec.model_fields["max_connections"].default
 )
+CONNECTIONS_OF_A_KEY: Final = 2
 # The group of keys that belong to no server: probes, and objects that are gone.
 NO_SERVER: Final = ""
 
@@ -42,12 +43,16 @@ class Limits:
     def limit_of(self, group: Hashable) -> int:
         """Return how many keys of a group may run at a time.
 
-        Probes leave room for others even if every server hangs.
+        A key's work goes to and fro between the DSN's database and another: with a
+        connection for each, none is closed to make room and opened again, which costs
+        server and operator more than the work itself. Probes leave room for others
+        even if every server hangs.
         """
         if group == NO_SERVER:
             return max(1, self._workers // 2)
         limit = self._spec_of(str(group)).get("maxConnections")
-        return limit if isinstance(limit, int) else DEFAULT_CONNECTIONS
+        connections = limit if isinstance(limit, int) else DEFAULT_CONNECTIONS
+        return max(1, connections // CONNECTIONS_OF_A_KEY)
 
     def resync_interval(self, key: Key) -> timedelta:
         """Return how long an object may rest before it is looked at again."""

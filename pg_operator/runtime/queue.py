@@ -20,13 +20,40 @@ def _ignore(_key: object) -> None:
     pass
 
 
+class _Line(Generic[K]):
+    """The keys of one group that wait, each once; those ahead go before the others."""
+
+    def __init__(self) -> None:
+        self._ahead: OrderedDict[K, None] = OrderedDict()
+        self._others: OrderedDict[K, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._ahead) + len(self._others)
+
+    def add(self, key: K, *, ahead: bool) -> None:
+        """Let a key wait; one that waits already keeps its place, or goes ahead."""
+        if key in self._ahead:
+            return
+        if ahead:
+            self._others.pop(key, None)
+            self._ahead[key] = None
+        else:
+            self._others[key] = None
+
+    def take(self) -> K:
+        """Remove and return the next key."""
+        key, _ = (self._ahead or self._others).popitem(last=False)
+        return key
+
+
 class Backlog(Generic[K]):
     """The queue's state and its laws; told the time (in seconds), it never waits.
 
     A key is queued once however often it is added, runs once at a time, and runs again
     when it was added while it ran. Groups take turns, each with at most `limit_of`
-    running keys, so that one slow group never holds up the others. `jitter` is called
-    for a factor around 1 with which delays are multiplied.
+    running keys, so that one slow group never holds up the others. In its group a key
+    added with `ahead` goes before those that were not. `jitter` is called for a factor
+    around 1 with which delays are multiplied.
     """
 
     def __init__(
@@ -42,11 +69,12 @@ class Backlog(Generic[K]):
         self._limit_of = limit_of
         self._jitter = jitter
         # Groups in the order of their turns; a group with nothing queued is absent.
-        self._queued: OrderedDict[Hashable, OrderedDict[K, None]] = OrderedDict()
+        self._queued: OrderedDict[Hashable, _Line[K]] = OrderedDict()
         self._placed: dict[K, Hashable] = {}
         self._running: dict[K, Hashable] = {}
         self._busy: Counter[Hashable] = Counter()
-        self._dirty: set[K] = set()
+        # With whether it is to go ahead.
+        self._dirty: dict[K, bool] = {}
         self._due: dict[K, float] = {}
         # May hold moments that are no longer in `_due`; those are passed over.
         self._moments: list[tuple[float, int, K]] = []
@@ -66,18 +94,16 @@ class Backlog(Generic[K]):
         """The keys that were taken and are not done."""
         return frozenset(self._running)
 
-    def add(self, key: K) -> bool:
+    def add(self, key: K, *, ahead: bool = False) -> bool:
         """Queue a key; tell whether that was news."""
         if key in self._running:
             is_new = key not in self._dirty
-            self._dirty.add(key)
+            self._dirty[key] = ahead or self._dirty.get(key, False)
             return is_new
-        if key in self._placed:
-            return False
-        group = self._group_of(key)
-        self._placed[key] = group
-        self._queued.setdefault(group, OrderedDict())[key] = None
-        return True
+        is_new = key not in self._placed
+        group = self._placed.setdefault(key, self._group_of(key))
+        self._queued.setdefault(group, _Line()).add(key, ahead=ahead)
+        return is_new
 
     def add_after(self, key: K, delay: float, *, now: float) -> None:
         """Queue a key later, or at the earlier moment that it already has."""
@@ -120,9 +146,9 @@ class Backlog(Generic[K]):
         group = next(filter(self._has_room, self._queued), None)
         if group is None:
             return None
-        keys = self._queued[group]
-        key, _ = keys.popitem(last=False)
-        if keys:
+        line = self._queued[group]
+        key = line.take()
+        if line:
             self._queued.move_to_end(group)
         else:
             del self._queued[group]
@@ -138,9 +164,9 @@ class Backlog(Generic[K]):
         self._busy[group] -= 1
         if not self._busy[group]:
             del self._busy[group]
-        if key in self._dirty:
-            self._dirty.remove(key)
-            self.add(key)
+        ahead = self._dirty.pop(key, None)
+        if ahead is not None:
+            self.add(key, ahead=ahead)
 
     def next_moment(self) -> float | None:
         """Return when the next delayed key is due."""
@@ -176,9 +202,9 @@ class WorkQueue(Generic[K]):
         self._changed = asyncio.Event()
         self._closed = False
 
-    def add(self, key: K) -> None:
-        """Queue a key now."""
-        if self._backlog.add(key):
+    def add(self, key: K, *, ahead: bool = False) -> None:
+        """Queue a key now, `ahead` of those of its group that are not."""
+        if self._backlog.add(key, ahead=ahead):
             self._on_add(key)
             self._changed.set()
 

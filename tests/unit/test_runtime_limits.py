@@ -34,8 +34,13 @@ def test_probes_of_hanging_servers_leave_room_for_work() -> None:
     assert limits().limit_of(NO_SERVER) < 32
 
 
-@pytest.mark.parametrize(("spec", "limit"), [({}, 4), ({"maxConnections": 9}, 9)])
-def test_limit_is_the_clusters_connections(spec: dict[str, Any], limit: int) -> None:
+@pytest.mark.parametrize(
+    ("spec", "limit"),
+    [({}, 2), ({"maxConnections": 9}, 4), ({"maxConnections": 1}, 1)],
+)
+def test_limit_leaves_each_key_two_of_the_clusters_connections(
+    spec: dict[str, Any], limit: int
+) -> None:
     assert limits(spec).limit_of("main") == limit
 
 

@@ -70,6 +70,35 @@ def test_groups_take_turns() -> None:
     assert drain(backlog) == [("a", 1), ("b", 1), ("a", 2), ("a", 3)]
 
 
+def test_key_added_ahead_goes_before_those_that_were_not() -> None:
+    backlog = a_backlog()
+    for number in range(3):
+        backlog.add(("a", number))
+    assert backlog.add(("a", 9), ahead=True)
+    assert not backlog.add(("a", 2), ahead=True)
+    assert not backlog.add(("a", 9))
+    assert drain(backlog) == [("a", 9), ("a", 2), ("a", 0), ("a", 1)]
+
+
+def test_key_added_ahead_takes_no_other_groups_turn() -> None:
+    backlog = a_backlog()
+    for key in [("a", 1), ("b", 1)]:
+        backlog.add(key)
+    backlog.add(("b", 2), ahead=True)
+    assert drain(backlog) == [("a", 1), ("b", 2), ("b", 1)]
+
+
+def test_key_added_ahead_while_it_runs_goes_ahead_afterwards() -> None:
+    backlog = a_backlog()
+    for number in range(2):
+        backlog.add(("a", number))
+    backlog.take()
+    backlog.add(("a", 0), ahead=True)
+    backlog.add(("a", 0))
+    backlog.done(("a", 0))
+    assert drain(backlog) == [("a", 0), ("a", 1)]
+
+
 def test_limit_of_zero_still_lets_one_run() -> None:
     backlog = a_backlog(limit=0)
     backlog.add(("a", 1))
@@ -147,10 +176,10 @@ class QueueLaws(RuleBasedStateMachine):
         self.owed: set[Key] = set()
         self.due: dict[Key, float] = {}
 
-    @rule(key=keys)
-    def add(self, key: Key) -> None:
+    @rule(key=keys, ahead=st.booleans())
+    def add(self, key: Key, *, ahead: bool) -> None:
         """A wake."""
-        self.backlog.add(key)
+        self.backlog.add(key, ahead=ahead)
         self.owed.add(key)
 
     @rule(key=keys, delay=st.integers(0, 5))

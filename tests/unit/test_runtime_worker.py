@@ -82,6 +82,21 @@ async def test_own_write_wakes_who_waited_for_it(bed: Bed) -> None:
     assert bed.reconciled == [ORDERS, role_key("app")]
 
 
+async def test_who_waited_goes_ahead_of_those_whose_work_has_not_begun(
+    bed: Bed,
+) -> None:
+    bed.store("DatabaseCluster", a_cluster())
+    await bed.settle()
+    first, *others = [
+        bed.store("Database", a_database(name)) for name in ("orders", "bills", "mail")
+    ]
+    role = bed.store("DatabaseRole", a_role("clerk", "orders"))
+    bed.reconciled.clear()
+    bed.script[first] = READY
+    await bed.settle()
+    assert bed.reconciled == [first, role, *others]
+
+
 async def test_missing_finalizer_is_written_before_anything_else(bed: Bed) -> None:
     bed.store("Database", a_database("orders", finalizers=["other"]))
     bed.script[ORDERS] = READY
