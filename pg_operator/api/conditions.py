@@ -34,6 +34,8 @@ class Reason(enum.StrEnum):
     CLUSTER_TERMINATING = "ClusterTerminating"
     DATABASE_NOT_FOUND = "DatabaseNotFound"
     DATABASE_NOT_READY = "DatabaseNotReady"
+    ROLE_NOT_FOUND = "RoleNotFound"
+    ROLE_NOT_READY = "RoleNotReady"
     NOT_ALLOWED = "NotAllowed"
 
     # What the object itself says, or whose the name is.

@@ -62,6 +62,8 @@ RESERVED: Final[Mapping[CreatedKind, frozenset[str]]] = MappingProxyType(
         "schema": frozenset({INFORMATION_SCHEMA}),
     }
 )
+# What PostgreSQL's grammar takes for a keyword where a role is expected, even quoted.
+KEYWORD_ROLES: Final = frozenset({"none", "public"})
 RESERVED_SERVICES: Final = frozenset({"kubernetes"})
 _SYSTEM_KINDS: Final = frozenset({"role", "schema"})
 
@@ -101,6 +103,14 @@ def referred_name_problem(name: str) -> Problem | None:
     if any(unicodedata.category(char) in {"Cc", "Cs"} for char in name):
         return Problem("name-characters", "must not contain control characters")
     return None
+
+
+def role_reference_problem(name: str) -> Problem | None:
+    """Return why a role of this name cannot be referred to."""
+    if name in KEYWORD_ROLES:
+        detail = f"must be the name of a role; '{name}' stands for something else"
+        return Problem("name-reserved", detail)
+    return referred_name_problem(name)
 
 
 def is_system_schema(name: str) -> bool:

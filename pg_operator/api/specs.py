@@ -93,14 +93,20 @@ class DatabaseClusterSpec(Document):
     connection: ConnectionReference
     allowed_namespaces: AllowedNamespaces = AllowedNamespaces(from_="All")
     name_prefix: str | None = None
+    allowed_roles: tuple[str, ...] = ()
     max_connections: int = 4
     resync_interval: str = "10m"
 
 
 class Schema(Document):
-    """A schema that must exist in a Database."""
+    """A schema that must exist in a Database.
+
+    `creators` are the roles whose future objects in it a permission on `*` covers.
+    """
 
     name: str
+    owner: str | None = None
+    creators: tuple[str, ...] = ()
 
 
 class DatabaseSpec(Document):
@@ -108,6 +114,7 @@ class DatabaseSpec(Document):
 
     name: str
     database_cluster_ref: ClusterReference
+    owner: str | None = None
     schema_name: str | None = Field(default=None, alias="schema")
     schemas: tuple[Schema, ...] = ()
     encoding: str | None = None
@@ -119,11 +126,28 @@ class DatabaseSpec(Document):
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
 
     @property
-    def schema_names(self) -> tuple[str, ...]:
+    def all_schemas(self) -> tuple[Schema, ...]:
         """The schemas of either form, in the order written."""
         if self.schema_name is not None:
-            return (self.schema_name,)
-        return tuple(schema.name for schema in self.schemas)
+            return (Schema(name=self.schema_name),)
+        return self.schemas
+
+    @property
+    def schema_names(self) -> tuple[str, ...]:
+        """The names of the schemas of either form, in the order written."""
+        return tuple(schema.name for schema in self.all_schemas)
+
+    @property
+    def named_roles(self) -> Mapping[str, str]:
+        """Every role that the spec names, by the path that names it."""
+        roles = {} if self.owner is None else {"spec.owner": self.owner}
+        for schema in self.schemas:
+            path = f"spec.schemas[{schema.name}]"
+            if schema.owner is not None:
+                roles[f"{path}.owner"] = schema.owner
+            for creator in schema.creators:
+                roles[f"{path}.creators[{creator}]"] = creator
+        return roles
 
 
 class TablePermission(Document):

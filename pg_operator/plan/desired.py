@@ -1,6 +1,6 @@
 """What a spec wants, as states that a diff compares with what is observed. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -30,18 +30,26 @@ from pg_operator.plan.state import (
 )
 
 UNLIMITED: Final = -1
+PUBLIC_SCHEMA: Final = "public"
 TIMEZONE: Final = "timezone"  # settings are named in lower case
 # From PostgreSQL 15 on, PUBLIC may not create in schema public.
 CLOSED_PUBLIC_SCHEMA: Final = 150000
 
 
 def desired_database(
-    spec: DatabaseSpec, *, claimant: Claimant, observed: DatabaseState, server: Server
+    spec: DatabaseSpec,
+    *,
+    claimant: Claimant,
+    observed: DatabaseState,
+    server: Server,
+    roles: Collection[str] = (),
 ) -> DatabaseState:
     """Return what a Database wants of a database that is absent or its own.
 
     What the spec leaves out is not managed, except while it is being created: it opens
-    without a limit. `encoding` only counts for one that does not exist.
+    without a limit, and new schemas get its owner. `encoding` only counts for one that
+    does not exist. `roles` are those of the spec's roles that may be named now: what
+    names another waits, and so does a new schema that is to be its.
     """
     fresh = not observed.exists or is_unfinished(observed, claimant)
     revoke = spec.public_privileges != "Keep"
@@ -52,17 +60,34 @@ def desired_database(
     limit = spec.connection_limit
     if limit is None and fresh:
         limit = UNLIMITED
+    owners = _schema_owners(spec, observed)
+    waiting = {name for name, owner in owners.items() if owner not in roles}
     return DatabaseState(
         name=spec.name,
+        owner=UNSET if spec.owner is None or spec.owner not in roles else spec.owner,
         encoding=UNSET if spec.encoding is None else spec.encoding,
         allow_connections=True if fresh else UNSET,
         connection_limit=UNSET if limit is None else limit,
         public_privileges=frozenset() if revoke else UNSET,
         settings=EMPTY if spec.timezone is None else {TIMEZONE: spec.timezone},
-        schemas=frozenset(spec.schema_names),
+        schemas=frozenset(spec.schema_names) - (waiting - observed.schemas),
+        schema_owners={
+            name: owner for name, owner in owners.items() if name not in waiting
+        },
         public_schema_open=False if close_schema else UNSET,
         mark=desired_mark(claimant, observed),
     )
+
+
+def _schema_owners(spec: DatabaseSpec, observed: DatabaseState) -> dict[str, str]:
+    """Return who shall own the schemas: as written, a new one the database's owner."""
+    owners = {}
+    for schema in spec.all_schemas:
+        is_new = schema.name not in observed.schemas | {PUBLIC_SCHEMA}
+        owner = schema.owner or (spec.owner if is_new else None)
+        if owner is not None:
+            owners[schema.name] = owner
+    return owners
 
 
 def desired_role(

@@ -8,7 +8,9 @@ from typing import Final, TypeVar, overload
 
 from pg_operator.plan.operations import (
     AlterDatabase,
+    AlterDatabaseOwner,
     AlterRole,
+    AlterSchemaOwner,
     CreateDatabase,
     CreateRole,
     CreateSchema,
@@ -94,6 +96,8 @@ def _from_outside(
     for parameter, value in sorted(desired.settings.items()):
         if observed.settings.get(parameter) != value:
             yield SetDatabaseParameter(name, parameter, value)
+    if (owner := _change(desired.owner, observed.owner)) is not None:
+        yield AlterDatabaseOwner(name, owner)
     # Last in its transaction: nobody gets in before all of the above is true.
     altered = AlterDatabase(
         name,
@@ -120,6 +124,9 @@ def _from_inside(
         return  # somebody closed it: nobody can look or work inside
     for schema in sorted(desired.schemas - observed.schemas):
         yield CreateSchema(name, schema)
+    for schema, owner in sorted(desired.schema_owners.items()):
+        if observed.schema_owners.get(schema) != owner:
+            yield AlterSchemaOwner(name, schema, owner)
     if desired.public_schema_open is False and observed.public_schema_open is True:
         yield RevokePublicOnSchema(name, PUBLIC_SCHEMA)
 

@@ -44,6 +44,17 @@ class AlterDatabase:
 
 
 @dataclass(frozen=True, slots=True)
+class AlterDatabaseOwner:
+    """ALTER DATABASE … OWNER TO role."""
+
+    name: str
+    owner: str
+
+    def __str__(self) -> str:
+        return f"give database {self.name} to role {self.owner}"
+
+
+@dataclass(frozen=True, slots=True)
 class SetDatabaseParameter:
     """ALTER DATABASE … SET parameter."""
 
@@ -98,6 +109,19 @@ class CreateSchema:
 
     def __str__(self) -> str:
         return f"create schema {self.name} in database {self.database}"
+
+
+@dataclass(frozen=True, slots=True)
+class AlterSchemaOwner:
+    """ALTER SCHEMA … OWNER TO role, in a database."""
+
+    database: str
+    name: str
+    owner: str
+
+    def __str__(self) -> str:
+        schema = f"schema {self.name} in database {self.database}"
+        return f"give {schema} to role {self.owner}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,11 +279,13 @@ class DropRole:
 Operation = (
     CreateDatabase
     | AlterDatabase
+    | AlterDatabaseOwner
     | SetDatabaseParameter
     | MarkDatabase
     | RevokePublicOnDatabase
     | DropDatabase
     | CreateSchema
+    | AlterSchemaOwner
     | RevokePublicOnSchema
     | CreateRole
     | AlterRole
@@ -277,8 +303,10 @@ Operation = (
 # Any other failure undoes the batch: nothing is opened unmarked, and no password
 # changes without its fingerprint.
 Separable = (
-    SetDatabaseParameter
+    AlterDatabaseOwner
+    | SetDatabaseParameter
     | CreateSchema
+    | AlterSchemaOwner
     | RevokePublicOnSchema
     | GrantPrivileges
     | RevokePrivileges
@@ -350,6 +378,7 @@ def _place(operation: Operation) -> _Place:
             return _Place(None, transactional=False, lock=None)
         case (
             AlterDatabase(name=name)
+            | AlterDatabaseOwner(name=name)
             | SetDatabaseParameter(name=name)
             | MarkDatabase(name=name)
             | RevokePublicOnDatabase(name=name)

@@ -104,7 +104,8 @@ class DatabaseState:
 
     `public_privileges` are the words that PUBLIC holds on the database; `settings` are
     database-wide (ALTER DATABASE SET) by their names in lower case, and a desired one
-    lists only what is declared.
+    lists only what is declared. `schema_owners` are the owners of `schemas`; a desired
+    one has those that are declared.
     `public_schema_open` tells whether PUBLIC may CREATE in schema public, as up to
     PostgreSQL 14. `comment` is the raw comment when it is not a mark of ours.
     """
@@ -119,6 +120,7 @@ class DatabaseState:
     public_privileges: frozenset[str] | Unset = UNSET
     settings: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     schemas: frozenset[str] = frozenset()
+    schema_owners: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     public_schema_open: bool | Unset = UNSET
     mark: Marked | Unset = UNSET
     comment: str | None = None
@@ -169,12 +171,14 @@ class Catalog:
     `tables` maps the schemas that were asked for to their tables (ordinary,
     partitioned, foreign, views and materialized views), extension members left out.
     `public_schema_open` tells whether PUBLIC may CREATE in schema public.
+    `schema_owners` maps every schema to its owner.
     """
 
     database: str
     schemas: frozenset[str]
     tables: Mapping[str, frozenset[str]]
     public_schema_open: bool = False
+    schema_owners: Mapping[str, str] = field(default_factory=lambda: EMPTY)
 
 
 @dataclass(frozen=True, slots=True)

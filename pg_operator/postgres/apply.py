@@ -12,6 +12,8 @@ import psycopg
 
 from pg_operator.api.secret import SecretText
 from pg_operator.plan.operations import (
+    AlterDatabaseOwner,
+    AlterSchemaOwner,
     Batch,
     CreateDatabase,
     CreateSchema,
@@ -247,8 +249,12 @@ async def _separately(
 
 
 def _left_undone(operation: Separable, error: PostgresError) -> Applied:
+    message = str(error)
+    changes_owner = isinstance(operation, AlterDatabaseOwner | AlterSchemaOwner)
+    if changes_owner and isinstance(error, MissingPrivilege):
+        message += "; make the operator's login a member of that role"
     return Applied(
-        pending=(Pending(_path(operation), error.reason, str(error)),),
+        pending=(Pending(_path(operation), error.reason, message),),
         revokes_undone=isinstance(operation, RevokePrivileges),
     )
 
@@ -317,6 +323,10 @@ def _path(operation: Separable) -> str:
             return str(_securable(operation, operation.objects[0]))
         case CreateSchema(database, name) | RevokePublicOnSchema(database, name):
             return f"{database}.{name}"
+        case AlterSchemaOwner(database, name):
+            return f"{database}.{name}: owner"
+        case AlterDatabaseOwner(name):
+            return f"{name}: owner"
         case SetDatabaseParameter(name, parameter):
             return f"{name}: {parameter}"
 

@@ -122,7 +122,8 @@ WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
 """
 
 _SCHEMAS: Final = """
-SELECT nspname::text FROM pg_catalog.pg_namespace
+SELECT nspname::text, pg_catalog.pg_get_userbyid(nspowner)::text
+FROM pg_catalog.pg_namespace
 WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
 """
 
@@ -323,7 +324,8 @@ async def observe_catalog(
     System schemas and the tables of extensions are left out: nothing of ours is
     granted there.
     """
-    present = frozenset(name for (name,) in await _rows(connection, _SCHEMAS))
+    owners: dict[str, str] = dict(await _rows(connection, _SCHEMAS))
+    present = frozenset(owners)
     tables: dict[str, set[str]] = {schema: set() for schema in schemas}
     wanted = sorted(present & tables.keys())
     if wanted:
@@ -335,6 +337,7 @@ async def observe_catalog(
         schemas=present,
         tables={schema: frozenset(names) for schema, names in tables.items()},
         public_schema_open=public_schema_open,
+        schema_owners=owners,
     )
 
 

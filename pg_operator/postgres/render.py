@@ -40,6 +40,10 @@ def render(
             statement = sql.SQL("ALTER DATABASE {} SET {} TO {}").format(
                 _name(name), _parameter(parameter), _value(value)
             )
+        case op.AlterDatabaseOwner(name, owner):
+            statement = sql.SQL("ALTER DATABASE {} OWNER TO {}").format(
+                _name(name), _role_name(owner)
+            )
         case op.MarkDatabase(name, mark, comment):
             statement = sql.SQL("COMMENT ON DATABASE {} IS {}").format(
                 _name(name), _comment(mark, comment, keyring, on=f"database:{name}")
@@ -48,7 +52,7 @@ def render(
             statement = sql.SQL("REVOKE {} ON DATABASE {} FROM PUBLIC").format(
                 _words("database", privileges), _name(name)
             )
-        case op.CreateSchema() | op.RevokePublicOnSchema():
+        case op.CreateSchema() | op.AlterSchemaOwner() | op.RevokePublicOnSchema():
             statement = _schema(operation)
         case op.CreateRole() | op.AlterRole():
             statement = _role(operation, verifier)
@@ -63,11 +67,19 @@ def render(
     return statement
 
 
-def _schema(operation: op.CreateSchema | op.RevokePublicOnSchema) -> sql.Composed:
+def _schema(
+    operation: op.CreateSchema | op.AlterSchemaOwner | op.RevokePublicOnSchema,
+) -> sql.Composed:
     name = _name(operation.name)
-    if isinstance(operation, op.CreateSchema):
-        return sql.SQL("CREATE SCHEMA {}").format(name)
-    return sql.SQL("REVOKE CREATE ON SCHEMA {} FROM PUBLIC").format(name)
+    match operation:
+        case op.CreateSchema():
+            return sql.SQL("CREATE SCHEMA {}").format(name)
+        case op.AlterSchemaOwner(owner=owner):
+            return sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(
+                name, _role_name(owner)
+            )
+        case op.RevokePublicOnSchema():
+            return sql.SQL("REVOKE CREATE ON SCHEMA {} FROM PUBLIC").format(name)
 
 
 def _database(

@@ -1,10 +1,12 @@
 """A Database: create it, keep it as declared, and let it go."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from pg_operator.api.conditions import Reason
+from pg_operator.api.guard import Held, guard
 from pg_operator.api.specs import DatabaseSpec
 from pg_operator.api.validation import refusal, validate_database
 from pg_operator.kube.services import (
@@ -33,6 +35,7 @@ from pg_operator.reconcilers.progress import (
     warn_once,
 )
 from pg_operator.reconcilers.references import check_allowed, find_cluster, link_to
+from pg_operator.reconcilers.role_references import resolve_roles
 from pg_operator.reconcilers.servers import Link
 
 
@@ -43,10 +46,10 @@ async def reconcile_database(context: Context, key: Key, database: Object) -> Ou
         Blocked: it cannot be worked on now.
         PostgresError: the server refused something.
     """
-    errors = validate_database(database).errors
-    if errors:
-        raise Blocked(Reason.INVALID_SPEC, refusal(errors), terminal=True)
-    spec = DatabaseSpec.parse(database["spec"])
+    guarded = guard(database["spec"], validate_database(database).errors)
+    if guarded.stalled:
+        raise Blocked(Reason.INVALID_SPEC, refusal(guarded.stalled), terminal=True)
+    spec = DatabaseSpec.parse(guarded.spec)
     cluster = find_cluster(context, spec.database_cluster_ref.name)
     check_allowed(cluster, key, path="spec.name", name=spec.name)
     link = await link_to(context, cluster)
@@ -62,7 +65,24 @@ async def reconcile_database(context: Context, key: Key, database: Object) -> Ou
             f"DatabaseCluster '{spec.database_cluster_ref.name}' is being deleted and "
             "takes no new databases",
         )
-    pending = await _apply(context, link, spec, observed, claimant)
+    roles = await resolve_roles(context, key, cluster, spec.named_roles, link=link)
+    plan = diff(
+        desired_database(
+            spec,
+            claimant=claimant,
+            observed=observed,
+            server=link.server,
+            roles=roles.usable,
+        ),
+        observed,
+    )
+    applied = await apply(
+        plan,
+        server=link.server,
+        connections=link.connections,
+        keyring=context.keyring,
+    )
+    pending = (*_held(guarded.held), *roles.pending, *applied.pending)
     created = owned in {Ownership.ABSENT, Ownership.UNFINISHED}
     if created:
         observed = await observe_shared_database(context, link, spec.name)
@@ -107,31 +127,15 @@ async def observe_whole_database(
     return replace(
         observed,
         schemas=catalog.schemas,
+        schema_owners=catalog.schema_owners,
         public_schema_open=catalog.public_schema_open,
     )
 
 
-async def _apply(
-    context: Context,
-    link: Link,
-    spec: DatabaseSpec,
-    observed: DatabaseState,
-    claimant: Claimant,
-) -> tuple[Pending, ...]:
-    """Write what differs, and return what could not be made true."""
-    desired = desired_database(
-        spec, claimant=claimant, observed=observed, server=link.server
-    )
-    plan = diff(desired, observed)
-    if not plan:
-        return ()
-    applied = await apply(
-        plan,
-        server=link.server,
-        connections=link.connections,
-        keyring=context.keyring,
-    )
-    return applied.pending
+def _held(held: Sequence[Held]) -> Iterator[Pending]:
+    """Say what is wrong with the entries that were left out."""
+    for part in held:
+        yield Pending(part.error.path, Reason.INVALID_SPEC, part.error.message)
 
 
 async def _reconcile_service(

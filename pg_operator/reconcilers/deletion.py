@@ -195,8 +195,8 @@ def _await_databases(
         if database["spec"].get("deletionPolicy") == "Delete"
         and _is_going(context, database)
     }
-    owned = dependencies.owner_in
-    if owned and owned <= going and not dependencies.owned_databases:
+    owned = dependencies.owner_in | dependencies.owned_databases
+    if owned and owned <= going:
         raise Blocked(
             Reason.WAITING_FOR_REFERENCES,
             "the role goes as soon as the databases with its objects in them are "

@@ -1,7 +1,7 @@
 """The objects as last seen, indexed by what is looked up. No I/O."""
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 from pg_operator.api.specs import Kind
@@ -132,7 +132,8 @@ def index_entries(obj: Object) -> set[Entry]:
 
     An entry is a word and values: `cluster` NAME; `namespace` NAME; `named` CLUSTER and
     the database's or role's name there; `permits` CLUSTER and a database that a role
-    has permissions in; `terminating` CLUSTER; `service` NAMESPACE NAME; `secret`
+    has permissions in; `names-role` CLUSTER and a role that a Database names;
+    `terminating` CLUSTER; `service` NAMESPACE NAME; `secret`
     NAMESPACE NAME, where no namespace is that of the object, or the operator's.
     """
     spec, metadata = obj.get("spec", {}), obj["metadata"]
@@ -146,6 +147,8 @@ def index_entries(obj: Object) -> set[Entry]:
         entries.add(("named", cluster, str(spec.get("roleName", spec.get("name")))))
         for permission in spec.get("permissions") or ():
             entries.add(("permits", cluster, str(permission.get("database"))))
+        for role in _named_roles(spec):
+            entries.add(("names-role", cluster, role))
         if is_deleting(obj):
             entries.add(("terminating", cluster))
     if service := service_of(obj):
@@ -168,6 +171,14 @@ def service_of(obj: Object) -> str:
     if is_deleting(obj):
         return ""
     return obj.get("spec", {}).get("databaseServiceName") or ""
+
+
+def _named_roles(spec: Mapping[str, Any]) -> Iterator[str]:
+    """The roles that a Database names, in a spec that may be invalid."""
+    for owned in (spec, *(spec.get("schemas") or ())):
+        if owner := owned.get("owner"):
+            yield str(owner)
+        yield from map(str, owned.get("creators") or ())
 
 
 def _name(obj: Object) -> Name:

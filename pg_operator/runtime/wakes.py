@@ -90,11 +90,14 @@ def _of_database(change: Change, cache: Cache) -> Iterator[Key]:
 
 
 def _of_role(change: Change, cache: Cache) -> Iterator[Key]:
-    """Rivals for its name."""
-    if _is_edited(change):
-        for obj in _sides(change):
-            place = cluster_of(obj), _server_name(obj)
+    """Rivals for its name, and Databases that name it as owner or creator."""
+    is_edited = _is_edited(change)
+    for obj in _sides(change):
+        place = cluster_of(obj), _server_name(obj)
+        if is_edited:
             yield from _found(cache, ("DatabaseRole",), "named", *place)
+        if is_edited or _differ(change, _oid):
+            yield from _found(cache, ("Database",), "names-role", *place)
 
 
 def _of_namespace(change: Change, cache: Cache) -> Iterator[Key]:
@@ -159,6 +162,11 @@ def _server(cluster: Object) -> tuple[object, ...]:
     status = cluster.get("status", {})
     available = _condition(status, "Available")
     return available, status.get("server"), status.get("capabilities")
+
+
+def _oid(role: Object) -> object:
+    """What a DatabaseRole's status says once its role was made."""
+    return role.get("status", {}).get("oid")
 
 
 def _readiness(database: Object) -> tuple[object, ...]:

@@ -59,7 +59,7 @@ def test_samples_become_ready_and_go_again(
     assert wait_until(lambda: services() == only_theirs, timeout=60), services()
     # What a sample says to keep is kept; that is for the test to remove.
     kept = _names_on_the_server(cluster)
-    assert kept["databases"] == _declared("Database", "name") - {"scratch"}
+    assert kept["databases"] == _declared("Database", "name") - {"scratch", "wiki"}
     assert kept["roles"] == {"backup"}
     for database in kept["databases"]:
         administer(cluster, "postgres", f'DROP DATABASE "{database}"')

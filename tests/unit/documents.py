@@ -13,6 +13,7 @@ CLUSTER: Document = {
         "connection": {"name": "postgres-admin", "namespace": "default", "key": "dsn"},
         "allowedNamespaces": {"from": "Names", "names": ["shop", "billing"]},
         "namePrefix": "{namespace}_",
+        "allowedRoles": ["platform_owner"],
         "maxConnections": 4,
         "resyncInterval": "10m",
     }
@@ -21,7 +22,11 @@ DATABASE: Document = {
     "spec": {
         "name": "orders",
         "databaseClusterRef": {"name": "main"},
-        "schemas": [{"name": "app"}, {"name": "audit"}],
+        "owner": "orders_owner",
+        "schemas": [
+            {"name": "app", "owner": "orders_app", "creators": ["orders_migrator"]},
+            {"name": "audit"},
+        ],
         "encoding": "UTF8",
         "timezone": "UTC",
         "connectionLimit": 50,

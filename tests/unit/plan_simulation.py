@@ -5,7 +5,9 @@ from dataclasses import replace
 
 from pg_operator.plan.operations import (
     AlterDatabase,
+    AlterDatabaseOwner,
     AlterRole,
+    AlterSchemaOwner,
     CreateDatabase,
     CreateRole,
     CreateSchema,
@@ -28,6 +30,7 @@ from pg_operator.plan.state import (
     Securable,
     Server,
 )
+from tests.unit.plan_examples import LOGIN
 
 
 def simulate_database(
@@ -53,7 +56,7 @@ def _database(
         case CreateDatabase(name, encoding, sentinel):
             assert not state.exists
             return _created(name, encoding, sentinel, server)
-        case AlterDatabase():
+        case AlterDatabase() | AlterDatabaseOwner():
             return _altered(state, operation)
         case SetDatabaseParameter(_, parameter, value):
             return replace(state, settings={**state.settings, parameter: value})
@@ -72,7 +75,12 @@ def _inside(state: DatabaseState, operation: Operation) -> DatabaseState:
     match operation:
         case CreateSchema(_, name):
             assert name not in state.schemas
-            return replace(state, schemas=state.schemas | {name})
+            owners = {**state.schema_owners, name: LOGIN}
+            return replace(state, schemas=state.schemas | {name}, schema_owners=owners)
+        case AlterSchemaOwner(_, name, owner):
+            assert name in state.schemas
+            owners = {**state.schema_owners, name: owner}
+            return replace(state, schema_owners=owners)
         case RevokePublicOnSchema():
             return replace(state, public_schema_open=False)
     raise AssertionError(operation)
@@ -127,7 +135,11 @@ def _securable(operation: GrantPrivileges | RevokePrivileges, name: str) -> Secu
             return Securable("table", operation.database, operation.schema, name)
 
 
-def _altered(state: DatabaseState, operation: AlterDatabase) -> DatabaseState:
+def _altered(
+    state: DatabaseState, operation: AlterDatabase | AlterDatabaseOwner
+) -> DatabaseState:
+    if isinstance(operation, AlterDatabaseOwner):
+        return replace(state, owner=operation.owner)
     if operation.allow_connections is not None:
         state = replace(state, allow_connections=operation.allow_connections)
     if operation.connection_limit is not None:
@@ -147,6 +159,7 @@ def _created(
         connection_limit=sentinel,
         public_privileges=frozenset({"CONNECT", "TEMPORARY"}),
         schemas=frozenset({"public"}),
+        schema_owners={"public": "pg_database_owner"},
         public_schema_open=server.version_number < 150000,
         mark=None,
     )

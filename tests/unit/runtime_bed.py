@@ -59,6 +59,7 @@ def a_database(name: str, **more: Any) -> Json:
     }
     if service := more.pop("service", None):
         spec["databaseServiceName"] = service
+    spec.update(more.pop("spec", {}))
     return an_object(name, spec, namespace=more.pop("namespace", "shop"), **more)
 
 

@@ -54,6 +54,7 @@ def rules(verdict: Verdict) -> dict[str, str]:
         cluster(connection={"name": "a", "namespace": "default", "key": "dsn"}),
         cluster(allowedNamespaces={"from": "Names", "names": ["shop"]}),
         cluster(namePrefix="{namespace}_", maxConnections=1, resyncInterval="5s"),
+        cluster(allowedRoles=["platform_owner", "Legacy Owner", "pg_database_owner"]),
     ],
 )
 def test_cluster_is_accepted(document: Document) -> None:
@@ -67,6 +68,8 @@ def test_cluster_is_accepted(document: Document) -> None:
         database(schema="app"),
         database(schemas=[{"name": "app"}, {"name": "audit"}]),
         database(encoding="UTF8", timezone="UTC", connectionLimit=-1),
+        database(owner="Legacy Owner"),
+        database(schemas=[{"name": "app", "owner": "app", "creators": ["a", "b"]}]),
         database(databaseServiceName="orders-db", publicPrivileges="Keep"),
         database(allowedNamespaces={"from": "Same"}, deletionPolicy="Retain"),
     ],
@@ -106,6 +109,15 @@ def test_role_is_accepted(document: Document) -> None:
                 "spec.connection.name": "secret-name",
                 "spec.connection.namespace": "namespace-name",
                 "spec.connection.key": "secret-key",
+            },
+        ),
+        (
+            cluster(allowedRoles=["a", "public", "a", "n\n", 5]),
+            {
+                "spec.allowedRoles[1]": "name-reserved",
+                "spec.allowedRoles[2]": "duplicate",
+                "spec.allowedRoles[3]": "name-characters",
+                "spec.allowedRoles[4]": "type",
             },
         ),
         (cluster(maxConnections=0), {"spec.maxConnections": "range"}),
@@ -166,6 +178,17 @@ def test_cluster_is_refused(document: Document, broken: Mapping[str, str]) -> No
                 "spec.schemas[2].name": "required",
                 "spec.schemas[3].name": "name-reserved",
                 "spec.schemas[4]": "type",
+            },
+        ),
+        (database(owner="public"), {"spec.owner": "name-reserved"}),
+        (
+            database(
+                schemas=[{"name": "a", "owner": "none", "creators": ["", "x", "x"]}]
+            ),
+            {
+                "spec.schemas[0].owner": "name-reserved",
+                "spec.schemas[0].creators[0]": "name-length",
+                "spec.schemas[0].creators[2]": "duplicate",
             },
         ),
         (database(encoding="UTF-8"), {"spec.encoding": "encoding"}),

@@ -160,6 +160,9 @@ def test_crds_have_the_limits_of_validation() -> None:
     namespaces = ("spec", "allowedNamespaces", "names")
     assert most("DatabaseCluster", *namespaces) == common.MOST_NAMESPACES
     assert most("Database", *namespaces) == common.MOST_NAMESPACES
+    creators = ("spec", "schemas", "creators")
+    assert most("Database", *creators) == database.MOST_CREATORS
+    assert most("DatabaseCluster", "spec", "allowedRoles") == cluster.MOST_ALLOWED
     connections = schema_at("DatabaseCluster", "spec", "maxConnections")
     assert connections["maximum"] == cluster.MOST_CONNECTIONS
 

@@ -7,7 +7,9 @@ import pytest
 from pg_operator.api.secret import SecretText
 from pg_operator.plan.operations import (
     AlterDatabase,
+    AlterDatabaseOwner,
     AlterRole,
+    AlterSchemaOwner,
     CreateDatabase,
     CreateRole,
     CreateSchema,
@@ -46,6 +48,12 @@ OPERATIONS: tuple[tuple[Operation, str, str | None, str | None], ...] = (
         "database:orders",
     ),
     (
+        AlterDatabaseOwner("orders", "app"),
+        "give database orders to role app",
+        None,
+        "database:orders",
+    ),
+    (
         SetDatabaseParameter("orders", "timezone", "UTC"),
         "set timezone of database orders to UTC",
         None,
@@ -67,6 +75,12 @@ OPERATIONS: tuple[tuple[Operation, str, str | None, str | None], ...] = (
     (
         CreateSchema("orders", "app"),
         "create schema app in database orders",
+        "orders",
+        "catalog",
+    ),
+    (
+        AlterSchemaOwner("orders", "sales", "app"),
+        "give schema sales in database orders to role app",
         "orders",
         "catalog",
     ),

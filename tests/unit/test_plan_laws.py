@@ -371,8 +371,12 @@ def test_retained_and_disabled_roles_keep_what_they_have(
 
 @st.composite
 def database_specs(draw: st.DrawFn) -> DatabaseSpec:
+    owners = st.sampled_from(({}, {"owner": "app"}, {"owner": "stranger"}))
     fields: dict[str, object] = {
-        "schemas": [{"name": name} for name in draw(subsets("public", *SCHEMAS))]
+        "schemas": [
+            {"name": name, **draw(owners)} for name in draw(subsets("public", *SCHEMAS))
+        ],
+        **draw(owners),
     }
     optional: dict[str, st.SearchStrategy[object]] = {
         "timezone": st.sampled_from(("UTC", "Europe/Berlin")),
@@ -384,6 +388,9 @@ def database_specs(draw: st.DrawFn) -> DatabaseSpec:
         if draw(st.booleans()):
             fields[name] = draw(strategy)
     return database_spec(**fields)
+
+
+some_owners = st.sampled_from((LOGIN, "app", "stranger"))
 
 
 @st.composite
@@ -398,13 +405,14 @@ def observed_databases(draw: st.DrawFn) -> DatabaseState:
     return DatabaseState(
         "orders",
         oid=1,
-        owner=LOGIN,
+        owner=LOGIN if unfinished else draw(some_owners),
         encoding="UTF8",
         allow_connections=not unfinished and draw(st.booleans()),
         connection_limit=sentinel(DATABASE) if unfinished else draw(st.integers(-1, 3)),
         public_privileges=frozenset(public if unfinished else draw(subsets(*public))),
         settings=draw(st.sampled_from(({}, {"timezone": "UTC", "work_mem": "8MB"}))),
         schemas=inside,
+        schema_owners={name: draw(some_owners) for name in sorted(inside)},
         public_schema_open=unfinished or draw(st.booleans()),
         mark=None if unfinished else mark,
         comment=draw(st.sampled_from((None, "theirs"))) if unfinished else None,
@@ -412,7 +420,9 @@ def observed_databases(draw: st.DrawFn) -> DatabaseState:
 
 
 def plan_database(spec: DatabaseSpec, observed: DatabaseState, on: Server) -> Plan:
-    desired = desired_database(spec, claimant=DATABASE, observed=observed, server=on)
+    desired = desired_database(
+        spec, claimant=DATABASE, observed=observed, server=on, roles={"app"}
+    )
     return diff(desired, observed)
 
 
@@ -465,7 +475,13 @@ def test_what_a_database_does_not_declare_stays(
     for parameter in observed.settings.keys() - declared:
         assert after.settings[parameter] == observed.settings[parameter]
     assert after.schemas >= observed.schemas
+    declared_owners = {schema.name for schema in spec.schemas if schema.owner == "app"}
+    for schema in observed.schemas - declared_owners:
+        if observed.mark is not None:
+            assert after.schema_owners[schema] == observed.schema_owners[schema]
     finished = observed.exists and observed.mark is not None
+    if finished and spec.owner != "app":
+        assert after.owner == observed.owner
     if finished:
         assert after.allow_connections == observed.allow_connections
         assert after.encoding == observed.encoding

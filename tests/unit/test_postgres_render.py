@@ -112,6 +112,14 @@ OPERATIONS: Final[
         "AlterDatabaseStmt",
         st.builds(op.AlterDatabase, names, booleans, limits),
     ),
+    op.AlterDatabaseOwner: (
+        "AlterOwnerStmt",
+        st.builds(op.AlterDatabaseOwner, names, names),
+    ),
+    op.AlterSchemaOwner: (
+        "AlterOwnerStmt",
+        st.builds(op.AlterSchemaOwner, names, names, names),
+    ),
     op.SetDatabaseParameter: (
         "AlterDatabaseSetStmt",
         st.builds(
@@ -203,6 +211,8 @@ def test_names_arrive_as_they_were_written(name: str, role: str, schema: str) ->
         lambda role: op.DropOwned("db", role),
         lambda role: op.ReassignOwned("db", role, "admin"),
         lambda role: op.ReassignOwned("db", "app", role),
+        lambda role: op.AlterDatabaseOwner("db", role),
+        lambda role: op.AlterSchemaOwner("db", "app", role),
     ],
 )
 def test_role_that_postgresql_takes_for_everybody_is_refused(
@@ -248,6 +258,8 @@ def _with_name(kind: type[op.Operation], name: str) -> op.Operation:
     examples: Mapping[type[op.Operation], op.Operation] = {
         op.CreateDatabase: op.CreateDatabase(name, None, 1),
         op.AlterDatabase: op.AlterDatabase(name, allow_connections=True),
+        op.AlterDatabaseOwner: op.AlterDatabaseOwner("db", name),
+        op.AlterSchemaOwner: op.AlterSchemaOwner("db", name, "app"),
         op.SetDatabaseParameter: op.SetDatabaseParameter(name, "TimeZone", "UTC"),
         op.MarkDatabase: op.MarkDatabase(name, MARK),
         op.RevokePublicOnDatabase: op.RevokePublicOnDatabase(name, ("CONNECT",)),

@@ -201,6 +201,24 @@ def test_role_status_wakes_nobody(cache: Cache) -> None:
     assert put(cache, "DatabaseRole", changed(APP, status=ready)) == set()
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param({"owner": "app"}, id="owner"),
+        pytest.param({"schemas": [{"name": "s", "owner": "app"}]}, id="schema-owner"),
+        pytest.param({"schemas": [{"name": "s", "creators": ["app"]}]}, id="creator"),
+    ],
+)
+def test_database_waits_for_the_roles_that_it_names(cache: Cache, spec: Json) -> None:
+    cache.put("Database", a_database("owned", spec=spec))
+    cache.put("Database", a_database("far", spec=spec, cluster="other"))
+    made = changed(APP, status={"oid": 16384})
+    assert put(cache, "DatabaseRole", made) == {database_key("owned")}
+    ready = {**condition("Ready", "True", "Reconciled"), "oid": 16384}
+    assert put(cache, "DatabaseRole", changed(made, status=ready)) == set()
+    assert database_key("owned") in remove(cache, "DatabaseRole", made)
+
+
 def test_databases_that_share_a_service_follow_its_members(cache: Cache) -> None:
     first, second = (a_database(name, service="db") for name in ("first", "second"))
     far = a_database("third", service="db", namespace="depot")

@@ -9,10 +9,14 @@ from pg_operator.api.names import (
     secret_key_problem,
     secret_name_problem,
 )
-from pg_operator.api.validation.common import check_allowed_namespaces
+from pg_operator.api.validation.common import (
+    check_allowed_namespaces,
+    check_role_names,
+)
 from pg_operator.api.values import resync_interval_problem
 
 MOST_CONNECTIONS: Final = 100
+MOST_ALLOWED: Final = 256
 # A DatabaseCluster has no namespace of its own that `Same` could mean.
 NAMESPACE_CHOICES: Final = ("All", "None", "Names")
 
@@ -22,6 +26,7 @@ def check_cluster(spec: Field) -> None:
     _check_connection(spec["connection"])
     check_allowed_namespaces(spec["allowedNamespaces"], choices=NAMESPACE_CHOICES)
     spec["namePrefix"].check_text(name_prefix_problem)
+    check_role_names(spec["allowedRoles"], most=MOST_ALLOWED)
     spec["maxConnections"].check_integer(
         1, MOST_CONNECTIONS, detail=f"must be between 1 and {MOST_CONNECTIONS}"
     )

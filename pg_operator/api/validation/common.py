@@ -4,7 +4,11 @@ from typing import Final
 
 from pg_operator.api.errors import Problem
 from pg_operator.api.fields import LARGEST_INTEGER, Field
-from pg_operator.api.names import cluster_name_problem, label_problem
+from pg_operator.api.names import (
+    cluster_name_problem,
+    label_problem,
+    role_reference_problem,
+)
 
 MOST_NAMESPACES: Final = 256
 
@@ -41,6 +45,18 @@ def check_allowed_namespaces(allowed: Field, *, choices: tuple[str, ...]) -> Non
     seen: set[str] = set()
     for name in names.entries(most=MOST_NAMESPACES):
         name.check_text(label_problem)
+        if isinstance(name.value, str):
+            if name.value in seen:
+                detail = "must be listed once"
+                name.refuse(Problem("duplicate", detail, "FieldValueDuplicate"))
+            seen.add(name.value)
+
+
+def check_role_names(names: Field, *, most: int) -> None:
+    """Check a list of roles that are referred to by their names in PostgreSQL."""
+    seen: set[str] = set()
+    for name in names.entries(most=most):
+        name.check_text(role_reference_problem)
         if isinstance(name.value, str):
             if name.value in seen:
                 detail = "must be listed once"

@@ -5,16 +5,22 @@ from typing import Final
 
 from pg_operator.api.errors import Problem
 from pg_operator.api.fields import Field
-from pg_operator.api.names import created_name_problem, service_name_problem
+from pg_operator.api.names import (
+    created_name_problem,
+    role_reference_problem,
+    service_name_problem,
+)
 from pg_operator.api.validation.common import (
     check_allowed_namespaces,
     check_cluster_reference,
     check_connection_limit,
+    check_role_names,
     forbid_change,
 )
 from pg_operator.api.values import encoding_problem, timezone_problem
 
 MOST_SCHEMAS: Final = 32
+MOST_CREATORS: Final = 16
 NAMESPACE_CHOICES: Final = ("All", "Same", "None", "Names")
 PUBLIC_PRIVILEGES: Final = ("Revoke", "Keep")
 DELETION_POLICIES: Final = ("Retain", "Delete")
@@ -25,6 +31,7 @@ def check_database(spec: Field) -> None:
     name = spec["name"].require("must be the name of the database in PostgreSQL")
     name.check_text(partial(created_name_problem, "database"))
     check_cluster_reference(spec["databaseClusterRef"])
+    spec["owner"].check_text(role_reference_problem)
     _check_schemas(spec)
     spec["encoding"].check_text(encoding_problem)
     spec["timezone"].check_text(timezone_problem)
@@ -58,6 +65,8 @@ def _check_schemas(spec: Field) -> None:
     _check_schema_name(single)
     for schema in several.entries(most=MOST_SCHEMAS, list_key="name"):
         _check_schema_name(schema["name"].require("must be the name of a schema"))
+        schema["owner"].check_text(role_reference_problem)
+        check_role_names(schema["creators"], most=MOST_CREATORS)
 
 
 def _check_schema_name(name: Field) -> None:

@@ -1,0 +1,42 @@
+"""Whether an object may name a role as owner, creator or the like. Pure.
+
+A role is named by its name in PostgreSQL. The mark on the server says whose it is: that
+some object of the namespace asks for the name proves nothing.
+"""
+
+import enum
+from collections.abc import Collection
+
+from pg_operator.plan.policies import is_same
+from pg_operator.plan.state import Claimant, Mark, RoleState
+
+
+class RoleStanding(enum.Enum):
+    """What a role is to an object that names it."""
+
+    USABLE = "Usable"
+    ABSENT = "Absent"  # listed for everybody, but not there
+    NOT_READY = "NotReady"  # declared in the namespace, and not made yet
+    FOREIGN = "Foreign"  # neither listed nor the namespace's own
+
+
+def role_standing(
+    role: RoleState, *, declared_by: Collection[Claimant], is_listed: bool
+) -> RoleStanding:
+    """Judge a role for the objects of one namespace.
+
+    Args:
+        role: The role as observed; its mark must have been.
+        declared_by: The living DatabaseRoles of the namespace that ask for its name.
+        is_listed: Whether the DatabaseCluster lists it for every namespace.
+
+    """
+    if is_listed:
+        return RoleStanding.USABLE if role.exists else RoleStanding.ABSENT
+    if not declared_by:
+        return RoleStanding.FOREIGN
+    mark = role.mark
+    if isinstance(mark, Mark) and mark.state == "managed":
+        own = any(is_same(mark.claimant, claimant) for claimant in declared_by)
+        return RoleStanding.USABLE if own else RoleStanding.NOT_READY
+    return RoleStanding.NOT_READY

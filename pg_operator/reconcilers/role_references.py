@@ -1,0 +1,90 @@
+"""The roles that an object names: which of them it may use now, and why not others."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pg_operator.api.conditions import Reason
+from pg_operator.api.specs import DatabaseClusterSpec
+from pg_operator.plan.role_references import RoleStanding, role_standing
+from pg_operator.plan.state import Claimant, Pending
+from pg_operator.postgres.observe import observe_role
+from pg_operator.reconcilers.context import Context
+from pg_operator.reconcilers.outcome import Key, Object, is_deleting, key_of
+from pg_operator.reconcilers.servers import Link
+
+
+@dataclass(frozen=True, slots=True)
+class NamedRoles:
+    """The roles of a spec that may be used now, and a word on each other one."""
+
+    usable: frozenset[str] = frozenset()
+    pending: tuple[Pending, ...] = ()
+
+
+async def resolve_roles(
+    context: Context,
+    key: Key,
+    cluster: Object,
+    named: Mapping[str, str],
+    *,
+    link: Link,
+) -> NamedRoles:
+    """Judge the roles that an object names; `named` maps paths in its spec to names."""
+    if not named:
+        return NamedRoles()
+    listed = DatabaseClusterSpec.parse(cluster["spec"]).allowed_roles
+    standings: dict[str, RoleStanding] = {}
+    async with link.connections.session() as connection:
+        for name in sorted(set(named.values())):
+            role = await observe_role(connection, name, keyring=context.keyring)
+            standings[name] = role_standing(
+                role,
+                declared_by=tuple(_declared_by(context, key, cluster, name)),
+                is_listed=name in listed,
+            )
+    usable = {
+        name for name, standing in standings.items() if standing is RoleStanding.USABLE
+    }
+    cluster_name = cluster["metadata"]["name"]
+    pending = (
+        _pending(path, name, standings[name], cluster_name)
+        for path, name in named.items()
+        if name not in usable
+    )
+    return NamedRoles(frozenset(usable), tuple(pending))
+
+
+def _declared_by(
+    context: Context, key: Key, cluster: Object, name: str
+) -> Iterator[Claimant]:
+    """Find the living DatabaseRoles of an object's namespace that ask for a name."""
+    cluster_name = cluster["metadata"]["name"]
+    for role in context.objects.of_cluster("DatabaseRole", cluster_name):
+        role_key = key_of("DatabaseRole", role)
+        if role_key.namespace != key.namespace or is_deleting(role):
+            continue
+        claimant = context.claimant(role_key)
+        if role["spec"].get("roleName") == name and claimant is not None:
+            yield claimant
+
+
+def _pending(path: str, name: str, standing: RoleStanding, cluster: str) -> Pending:
+    """Say why a role cannot be used; nothing about objects of other namespaces."""
+    match standing:
+        case RoleStanding.NOT_READY:
+            reason = Reason.ROLE_NOT_READY
+            message = (
+                f"role '{name}' is not made yet by its DatabaseRole; it is used as "
+                "soon as it is"
+            )
+        case RoleStanding.ABSENT:
+            reason = Reason.ROLE_NOT_FOUND
+            message = f"role '{name}' does not exist; it is used as soon as it does"
+        case _:
+            reason = Reason.NOT_ALLOWED
+            message = (
+                f"role '{name}' is no DatabaseRole of this namespace on "
+                f"DatabaseCluster '{cluster}', nor one that it lists in "
+                "spec.allowedRoles; declare it, or ask for it to be listed"
+            )
+    return Pending(path, reason, message)
