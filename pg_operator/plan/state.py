@@ -150,7 +150,11 @@ class RoleState:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What the probe of a server found out, and what the operator's login may do."""
+    """What the probe of a server found out, and what the operator's login may do.
+
+    `set_passwords` is false where RDS restricts that to members of `rds_password`;
+    `connection_limit` is the login's own, -1 for none.
+    """
 
     version_number: int
     version: str
@@ -162,6 +166,9 @@ class Server:
     create_database: bool
     create_role: bool
     signal_backend: bool
+    inherits: bool = True
+    set_passwords: bool = True
+    connection_limit: int = -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,14 @@ SELECT pg_catalog.current_setting('server_version_num')::int,
        pg_catalog.pg_postmaster_start_time()::text,
        pg_catalog.pg_is_in_recovery(),
        rolname::text, rolsuper, rolcreatedb, rolcreaterole,
-       pg_catalog.pg_has_role(current_user, 'pg_signal_backend', 'USAGE')
+       pg_catalog.pg_has_role(current_user, 'pg_signal_backend', 'USAGE'),
+       rolinherit,
+       coalesce(pg_catalog.current_setting('rds.restrict_password_commands', true), '')
+               NOT IN ('on', 'true', '1')
+           OR EXISTS (SELECT FROM pg_catalog.pg_roles
+                      WHERE rolname = 'rds_password'
+                        AND pg_catalog.pg_has_role(current_user, oid, 'MEMBER')),
+       rolconnlimit
 FROM pg_catalog.pg_roles WHERE rolname = current_user
 """
 
@@ -202,6 +209,9 @@ async def observe_server(connection: Connection) -> Server:
         create_database,
         create_role,
         signal_backend,
+        inherits,
+        set_passwords,
+        connection_limit,
     ) = row
     return Server(
         version_number=version_number,
@@ -214,6 +224,9 @@ async def observe_server(connection: Connection) -> Server:
         create_database=superuser or create_database,
         create_role=superuser or create_role,
         signal_backend=signal_backend,
+        inherits=inherits,
+        set_passwords=set_passwords,
+        connection_limit=connection_limit,
     )
 
 

@@ -11,6 +11,7 @@ from psycopg import sql
 
 from pg_operator.api.privileges import ObjectKind, find_privilege
 from pg_operator.plan import operations as op
+from pg_operator.plan.rights import MEMBERSHIP_OPTIONS
 from pg_operator.plan.state import Mark, Password, Server
 from pg_operator.postgres.errors import Rejected
 from pg_operator.postgres.marks import Keyring
@@ -19,8 +20,6 @@ Verifier = Callable[[Password, str], str]
 
 # PostgreSQL cuts longer names off, and so would act on another object.
 LONGEST_NAME: Final = 63
-# From here on a membership's INHERIT and SET are options of their own.
-MEMBERSHIP_OPTIONS: Final = 160000
 
 
 def render(

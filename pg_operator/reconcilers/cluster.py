@@ -5,6 +5,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from pg_operator.api.conditions import Condition, Reason
+from pg_operator.api.specs import DatabaseClusterSpec
+from pg_operator.plan.rights import missing_rights
 from pg_operator.plan.state import Server
 from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
@@ -24,7 +26,7 @@ async def reconcile_cluster(context: Context, key: Key, cluster: Object) -> Outc
         link = await context.servers.connect(cluster)
     except Unavailable as unavailable:
         return _unavailable(cluster, unavailable, deleting=deleting)
-    available = _available(link.server)
+    available = _available(link.server, cluster)
     return Outcome(
         conditions=(available, *_ready(available, deleting=deleting)),
         status=_server_status(link.server),
@@ -37,18 +39,12 @@ def _dependents(context: Context, name: str) -> Iterator[Object]:
     yield from context.objects.of_cluster("DatabaseRole", name)
 
 
-def _available(server: Server) -> Condition:
+def _available(server: Server, cluster: Object) -> Condition:
     """Say that the server answers, and which rights its login lacks."""
-    missing = [
-        words
-        for has, words in (
-            (server.create_database, "CREATEDB, so Databases cannot be created"),
-            (server.create_role, "CREATEROLE, so DatabaseRoles cannot be created"),
-        )
-        if not (has or server.superuser)
-    ]
+    spec = DatabaseClusterSpec.parse(cluster["spec"])
+    missing = missing_rights(server, max_connections=spec.max_connections)
     if missing:
-        message = f"login '{server.login}' lacks {' and '.join(missing)}"
+        message = f"login '{server.login}': {'; '.join(missing)}"
         return Condition("Available", "True", Reason.MISSING_PRIVILEGES, message)
     message = f"connected to PostgreSQL {server.version} as '{server.login}'"
     return Condition("Available", "True", Reason.CONNECTED, message)
