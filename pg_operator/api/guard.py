@@ -17,6 +17,7 @@ LIST_KEYS: Final[Mapping[str, str]] = {
     "permissions": "database",
     "schemas": "name",
     "tables": "name",
+    "memberOf": "role",
 }
 
 _STEP = re.compile(r"([A-Za-z]+)(?:\[([0-9]+)\])?")
@@ -36,6 +37,7 @@ class Held:
     database: str | None = None
     schema: str | None = None
     table: str | None = None
+    member_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ def _hold(
         database=names.get("permissions"),
         schema=names.get("schemas"),
         table=names.get("tables"),
+        member_of=names.get("memberOf"),
     )
 
 

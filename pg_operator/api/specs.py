@@ -94,6 +94,7 @@ class DatabaseClusterSpec(Document):
     allowed_namespaces: AllowedNamespaces = AllowedNamespaces(from_="All")
     name_prefix: str | None = None
     allowed_roles: tuple[str, ...] = ()
+    allowed_memberships: tuple[str, ...] = ()
     max_connections: int = 4
     resync_interval: str = "10m"
 
@@ -173,6 +174,15 @@ class Permission(Document):
     schemas: tuple[SchemaPermission, ...] = ()
 
 
+class MemberOf(Document):
+    """A role whose rights a DatabaseRole gets; an option that is None is implied."""
+
+    role: str
+    inherit: bool | None = None
+    set_: bool | None = Field(default=None, alias="set")
+    admin: bool | None = None
+
+
 class DatabaseRoleSpec(Document):
     """One role on a DatabaseCluster, and what it may do."""
 
@@ -181,5 +191,6 @@ class DatabaseRoleSpec(Document):
     password: PasswordReference | None = None
     login: bool | None = None
     connection_limit: int | None = None
+    member_of: tuple[MemberOf, ...] = ()
     permissions: tuple[Permission, ...] = ()
     deletion_policy: Literal["Delete", "Disable", "Retain"] | None = None

@@ -12,6 +12,7 @@ from pg_operator.api.specs import (
     DatabaseSpec,
     Permission,
 )
+from pg_operator.plan.memberships import NO_MEMBERSHIPS, DesiredMemberships
 from pg_operator.plan.policies import is_unfinished
 from pg_operator.plan.state import (
     EMPTY,
@@ -99,6 +100,7 @@ def desired_role(
     password: Password | None,
     grants: Grants,
     scope: Grants,
+    memberships: DesiredMemberships = NO_MEMBERSHIPS,
 ) -> RoleState:
     """Return what a DatabaseRole wants of a role that is absent or its own.
 
@@ -112,6 +114,7 @@ def desired_role(
             not be created without it.
         grants: What it shall hold, from `desired_grants`.
         scope: What it may be granted, from `declared_scope` and `hold`.
+        memberships: What it shall be a member of, from `desired_memberships`.
 
     """
     mark = desired_mark(claimant, observed)
@@ -129,10 +132,12 @@ def desired_role(
         ),
         password=UNSET if password is None else password,
         self_member=UNSET if server.superuser else True,
+        memberships=memberships.wanted,
         grants=grants,
         mark=replace(
             mark,
             scope=scope,
+            memberships=memberships.scope,
             password=mark.password if password is None else password.fingerprint,
         ),
     )

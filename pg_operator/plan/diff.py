@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final, TypeVar, overload
 
+from pg_operator.plan.memberships import diff_memberships
 from pg_operator.plan.operations import (
     AlterDatabase,
     AlterDatabaseOwner,
@@ -143,18 +144,26 @@ def _role(desired: RoleState, observed: RoleState, mark: Mark) -> Iterator[Opera
     grants = tuple(_statements(GrantPrivileges, desired.name, granted))
     inside = _inside_databases((*revokes, *grants))
 
+    joins, leaves = diff_memberships(desired, observed, mark, recorded)
+
     # A crash between the first grant and the last revoke must leave a mark that covers
     # both. Without work inside of databases there is one transaction, and no between.
-    union = replace(mark, scope=old | mark.scope)
+    union = replace(
+        mark,
+        scope=old | mark.scope,
+        memberships=mark.memberships | (recorded.memberships if recorded else set()),
+    )
     marked: object = observed.mark
     if inside and marked != union:
         yield MarkRole(desired.name, union)
         marked = union
+    yield from leaves
+    yield from joins
     yield from (operation for operation in revokes if operation.kind == "database")
     yield from (operation for operation in grants if operation.kind == "database")
     yield from inside
     if marked != mark:
-        fallback = union if revokes and union != mark else None
+        fallback = union if (revokes or leaves) and union != mark else None
         yield MarkRole(desired.name, mark, fallback=fallback)
 
 

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from pg_operator.api.privileges import ObjectKind
-from pg_operator.plan.state import Mark, Password
+from pg_operator.plan.state import Mark, Membership, Password
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +182,37 @@ class GrantRoleToSelf:
 
 
 @dataclass(frozen=True, slots=True)
+class GrantMembership:
+    """GRANT membership.role TO role, with the options of the membership."""
+
+    role: str
+    membership: Membership
+
+    @property
+    def group(self) -> str:
+        """The role to become a member of."""
+        return self.membership.role
+
+    def __str__(self) -> str:
+        admin = " with the admin option" if self.membership.admin else ""
+        return f"make role {self.role} a member of {self.membership.role}{admin}"
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeMembership:
+    """REVOKE group FROM role, as `grantor` from PostgreSQL 16, and what hangs on it."""
+
+    role: str
+    group: str
+    grantor: str
+    admin_only: bool = False
+
+    def __str__(self) -> str:
+        what = "the admin option on" if self.admin_only else "the membership in"
+        return f"take {what} {self.group} from role {self.role}"
+
+
+@dataclass(frozen=True, slots=True)
 class MarkRole:
     """COMMENT ON ROLE; None removes the mark and restores `comment`.
 
@@ -290,6 +321,8 @@ Operation = (
     | CreateRole
     | AlterRole
     | GrantRoleToSelf
+    | GrantMembership
+    | RevokeMembership
     | MarkRole
     | GrantPrivileges
     | RevokePrivileges
@@ -308,6 +341,8 @@ Separable = (
     | CreateSchema
     | AlterSchemaOwner
     | RevokePublicOnSchema
+    | GrantMembership
+    | RevokeMembership
     | GrantPrivileges
     | RevokePrivileges
 )
@@ -388,6 +423,8 @@ def _place(operation: Operation) -> _Place:
             CreateRole(name=name)
             | AlterRole(name=name)
             | GrantRoleToSelf(name=name)
+            | GrantMembership(role=name)
+            | RevokeMembership(role=name)
             | MarkRole(name=name)
             | DropRole(name=name)
         ):

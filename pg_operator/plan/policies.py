@@ -121,6 +121,7 @@ def released(mark: Mark) -> Mark:
         claimant=mark.claimant,
         state="released",
         scope=mark.scope,
+        memberships=mark.memberships,
         foreign_comment=mark.foreign_comment,
     )
 

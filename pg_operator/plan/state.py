@@ -56,6 +56,31 @@ Grants = frozenset[Grant]
 
 
 @dataclass(frozen=True, slots=True)
+class Membership:
+    """That a role is a member of another, with its options.
+
+    PostgreSQL 16 and newer keep one for each grantor, and give it INHERIT and SET;
+    before, both are UNSET. A desired one has no grantor. `own` tells whether a GRANT of
+    the operator's login would change this one, and not add another beside it.
+    """
+
+    role: str
+    admin: bool = False
+    inherit: bool | Unset = UNSET
+    set: bool | Unset = UNSET
+    grantor: str = ""
+    own: bool = True
+
+    @property
+    def options(self) -> tuple[object, object, object]:
+        """What two memberships have in common that give the same."""
+        return self.admin, self.inherit, self.set
+
+
+Memberships = frozenset[Membership]
+
+
+@dataclass(frozen=True, slots=True)
 class Claimant:
     """The API object that a database or role belongs to, as a mark records it."""
 
@@ -70,14 +95,16 @@ class Claimant:
 class Mark:
     """What the COMMENT of a managed database or role says.
 
-    `scope` holds the grants last applied to a role (with wildcards as written), and
-    `password` the keyed fingerprint of the password last set: both commit with the
-    change they describe, so they are true after any crash.
+    `scope` holds the grants last applied to a role (with wildcards as written),
+    `memberships` the roles it was made a member of, `password` the keyed fingerprint of
+    the password last set: all commit with the change they describe, so they are true
+    after any crash.
     """
 
     claimant: Claimant
     state: Literal["managed", "released"] = "managed"
     scope: Grants = frozenset()
+    memberships: frozenset[str] = frozenset()
     password: str | None = None
     foreign_comment: str | None = None
 
@@ -128,7 +155,7 @@ class DatabaseState:
 
 @dataclass(frozen=True, slots=True)
 class RoleState:
-    """A role: its row in pg_authid, its mark, and the privileges it holds directly.
+    """A role: its row in pg_authid, its mark, its memberships and direct privileges.
 
     `self_member` tells whether the operator's own login is a member of the role with
     INHERIT and SET, which a login that is no superuser needs to grant on and reassign
@@ -143,6 +170,7 @@ class RoleState:
     connection_limit: int | Unset = UNSET
     password: Password | Unset | None = UNSET
     self_member: bool | Unset = UNSET
+    memberships: Memberships = frozenset()
     grants: Grants = frozenset()
     mark: Marked | Unset = UNSET
     comment: str | None = None

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 import psycopg
 
 from pg_operator.api.secret import SecretText
+from pg_operator.plan.memberships import membership_path
 from pg_operator.plan.operations import (
     AlterDatabaseOwner,
     AlterSchemaOwner,
@@ -18,16 +19,25 @@ from pg_operator.plan.operations import (
     CreateDatabase,
     CreateSchema,
     DropDatabase,
+    GrantMembership,
     GrantPrivileges,
     MarkRole,
     Operation,
     Plan,
+    RevokeMembership,
     RevokePrivileges,
     RevokePublicOnSchema,
     Separable,
     SetDatabaseParameter,
 )
-from pg_operator.plan.state import Grant, Grants, Password, Pending, Securable, Server
+from pg_operator.plan.state import (
+    Grant,
+    Grants,
+    Password,
+    Pending,
+    Securable,
+    Server,
+)
 from pg_operator.postgres.connect import (
     Connection,
     ServerConnections,
@@ -53,6 +63,7 @@ FIRST_DELAY: Final = 0.05  # seconds, doubled each time
 _NOTHING_DONE: Final = frozenset({"01006", "01007"})
 
 _GrantOrRevoke = GrantPrivileges | RevokePrivileges
+_REVOKES: Final = (RevokeMembership, RevokePrivileges)
 Result = TypeVar("Result")
 
 
@@ -138,8 +149,8 @@ async def _apply_batch(
 
 
 def _revokes_first(batch: Batch) -> Iterator[Batch]:
-    revokes = tuple(o for o in batch.operations if isinstance(o, RevokePrivileges))
-    others = tuple(o for o in batch.operations if not isinstance(o, RevokePrivileges))
+    revokes = tuple(o for o in batch.operations if isinstance(o, _REVOKES))
+    others = tuple(o for o in batch.operations if not isinstance(o, _REVOKES))
     for part in (revokes, others):
         if part:
             yield replace(batch, operations=part)
@@ -255,7 +266,7 @@ def _left_undone(operation: Separable, error: PostgresError) -> Applied:
         message += "; make the operator's login a member of that role"
     return Applied(
         pending=(Pending(_path(operation), error.reason, message),),
-        revokes_undone=isinstance(operation, RevokePrivileges),
+        revokes_undone=isinstance(operation, _REVOKES),
     )
 
 
@@ -317,7 +328,9 @@ def _securable(operation: _GrantOrRevoke, name: str) -> Securable:
 
 
 def _path(operation: Separable) -> str:
-    """Name the object on the server that an operation is about."""
+    """Name the object on the server, or the entry of the spec, that it is about."""
+    if isinstance(operation, GrantMembership | RevokeMembership):
+        return membership_path(operation.group)
     match operation:
         case GrantPrivileges() | RevokePrivileges():
             return str(_securable(operation, operation.objects[0]))
@@ -334,6 +347,8 @@ def _path(operation: Separable) -> str:
 def _names(operation: Operation) -> frozenset[str]:
     """Return the texts that an operation itself consists of."""
     values = [getattr(operation, field.name) for field in dataclasses.fields(operation)]
+    if isinstance(operation, GrantMembership):
+        values.append(operation.group)
     return frozenset(
         text
         for value in values

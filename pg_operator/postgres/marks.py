@@ -121,6 +121,7 @@ def _pack(mark: Mark) -> dict[str, Any]:
         ],
         "state": mark.state,
         "scope": _pack_scope(mark.scope),
+        "member_of": sorted(mark.memberships),
         "password": mark.password,
         "comment": mark.foreign_comment,
     }
@@ -132,6 +133,7 @@ def _unpack(packed: Mapping[str, Any]) -> Mark:
         claimant=Claimant(*packed["by"]),
         state=packed["state"],
         scope=_unpack_scope(packed.get("scope", ())),
+        memberships=frozenset(packed.get("member_of", ())),
         password=packed.get("password"),
         foreign_comment=packed.get("comment"),
     )

@@ -5,7 +5,7 @@ role's privileges are found from pg_shdepend, which lists for each role the obje
 whose ACL names it, instead of by opening every ACL of the database.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Final, LiteralString
 
 from pg_operator.plan.state import (
@@ -16,6 +16,7 @@ from pg_operator.plan.state import (
     Grant,
     Grants,
     Mark,
+    Membership,
     Password,
     RoleState,
     Securable,
@@ -59,10 +60,20 @@ LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = d.datdba
 WHERE d.datname = %(name)s
 """
 
+# What a superuser grants is recorded as the bootstrap superuser's, whose OID is 10.
 _ROLE: Final = """
 SELECT r.oid::bigint, r.rolcanlogin, r.rolsuper, r.rolconnlimit,
        pg_catalog.pg_has_role(current_user, r.oid, 'USAGE')
            AND pg_catalog.pg_has_role(current_user, r.oid, %(set)s),
+       (SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
+            'role', g.rolname, 'grantor', by.rolname,
+            'own', by.rolname = current_user OR (by.oid = 10 AND me.rolsuper),
+            'options', pg_catalog.to_json(m)))
+        FROM pg_catalog.pg_auth_members AS m
+        JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid
+        JOIN pg_catalog.pg_roles AS me ON me.rolname = current_user
+        LEFT JOIN pg_catalog.pg_roles AS by ON by.oid = m.grantor
+        WHERE m.member = r.oid),
        pg_catalog.shobj_description(r.oid, 'pg_authid')
 FROM pg_catalog.pg_roles AS r
 WHERE r.rolname = %(name)s
@@ -270,7 +281,7 @@ async def observe_role(
     rows = await _rows(connection, _ROLE, name=name, set=becoming)
     if not rows:
         return RoleState(name, exists=False, mark=None)
-    oid, login, superuser, limit, self_member, comment = rows[0]
+    oid, login, superuser, limit, self_member, memberships, comment = rows[0]
     mark = keyring.open_comment(comment, on=f"role:{name}")
     password: Any = UNSET
     if isinstance(mark, Mark):
@@ -283,9 +294,24 @@ async def observe_role(
         connection_limit=limit,
         password=password,
         self_member=self_member,
+        memberships=frozenset(map(_membership, memberships or ())),
         grants=await _database_grants(connection, oid),
         mark=mark,
         comment=comment if mark is None else None,
+    )
+
+
+def _membership(row: Mapping[str, Any]) -> Membership:
+    """Read a row of pg_auth_members; before 16 one pair has one, whoever granted it."""
+    options = row["options"]
+    by_grantor = "inherit_option" in options
+    return Membership(
+        role=row["role"],
+        admin=options["admin_option"],
+        inherit=options["inherit_option"] if by_grantor else UNSET,
+        set=options["set_option"] if by_grantor else UNSET,
+        grantor=row["grantor"] or "",
+        own=bool(row["own"]) or not by_grantor,
     )
 
 

@@ -12,7 +12,7 @@ from psycopg import sql
 from pg_operator.api.privileges import ObjectKind, find_privilege
 from pg_operator.plan import operations as op
 from pg_operator.plan.rights import MEMBERSHIP_OPTIONS
-from pg_operator.plan.state import Mark, Password, Server
+from pg_operator.plan.state import Mark, Membership, Password, Server
 from pg_operator.postgres.errors import Rejected
 from pg_operator.postgres.marks import Keyring
 
@@ -149,9 +149,43 @@ def _privileges(operation: op.GrantPrivileges | op.RevokePrivileges) -> sql.Comp
     return sql.SQL("REVOKE {} ON {} {} FROM {}").format(words, kind, objects, role)
 
 
+def _membership(
+    operation: op.GrantMembership | op.RevokeMembership, server: Server
+) -> sql.Composed:
+    has_options = server.version_number >= MEMBERSHIP_OPTIONS
+    role = _role_name(operation.role)
+    if isinstance(operation, op.GrantMembership):
+        membership = operation.membership
+        options = _grant_options(membership) if has_options else sql.SQL("")
+        if membership.admin and not has_options:
+            options = sql.SQL(" WITH ADMIN OPTION")
+        return sql.SQL("GRANT {} TO {}{}").format(
+            _role_name(membership.role), role, options
+        )
+    # What the role passed on goes with it, else the REVOKE would be refused.
+    return sql.SQL("REVOKE {}{} FROM {}{} CASCADE").format(
+        sql.SQL("ADMIN OPTION FOR " if operation.admin_only else ""),
+        _role_name(operation.group),
+        role,
+        sql.SQL(" GRANTED BY {}").format(_role_name(operation.grantor))
+        if has_options and operation.grantor
+        else sql.SQL(""),
+    )
+
+
+def _grant_options(membership: Membership) -> sql.Composed:
+    return sql.SQL(" WITH ADMIN {}, INHERIT {}, SET {}").format(
+        sql.Literal(membership.admin),
+        sql.Literal(membership.inherit is not False),
+        sql.Literal(membership.set is not False),
+    )
+
+
 def _entanglement(
     operation: (
-        op.GrantRoleToSelf
+        op.GrantMembership
+        | op.RevokeMembership
+        | op.GrantRoleToSelf
         | op.TerminateSessions
         | op.ReassignOwned
         | op.DropOwned
@@ -160,6 +194,8 @@ def _entanglement(
     server: Server,
 ) -> sql.Composed:
     match operation:
+        case op.GrantMembership() | op.RevokeMembership():
+            return _membership(operation, server)
         case op.GrantRoleToSelf(name):
             options = sql.SQL(
                 " WITH INHERIT TRUE, SET TRUE"

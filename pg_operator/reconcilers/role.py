@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pg_operator.api.conditions import Reason
 from pg_operator.api.guard import guard
-from pg_operator.api.specs import DatabaseRoleSpec
+from pg_operator.api.specs import DatabaseClusterSpec, DatabaseRoleSpec
 from pg_operator.api.validation import refusal, validate_databaserole
 from pg_operator.kube.secrets import SecretError, SecretKeyNotFound
 from pg_operator.plan.deletion import effective_role_policy
@@ -25,6 +25,7 @@ from pg_operator.plan.state import (
 from pg_operator.postgres.apply import apply
 from pg_operator.postgres.observe import observe_dependencies, observe_role
 from pg_operator.reconcilers.context import Context, claimant_of
+from pg_operator.reconcilers.memberships import resolve_memberships
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
 from pg_operator.reconcilers.ownership import check_ownership
 from pg_operator.reconcilers.permissions import (
@@ -47,6 +48,7 @@ MOST_PENDING_SHOWN: Final = 64
 class _Found:
     """A role that its object may write, as seen from outside, and where it is."""
 
+    cluster: DatabaseClusterSpec
     link: Link
     claimant: Claimant
     observed: RoleState
@@ -73,6 +75,16 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
     resolved = await resolve_permissions(
         context, key, spec, link=link, observed=observed, faulty=guarded.held
     )
+    memberships = await resolve_memberships(
+        context,
+        key,
+        spec,
+        cluster=found.cluster,
+        link=link,
+        observed=observed,
+        faulty=guarded.held,
+    )
+    resolved = replace(resolved, pending=resolved.pending + memberships.pending)
     observed = with_grants(observed, resolved, dependencies)
     desired = desired_role(
         spec,
@@ -82,6 +94,7 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
         password=None if isinstance(password, Blocked) else password,
         grants=resolved.grants,
         scope=resolved.scope,
+        memberships=memberships,
     )
     plan = diff(desired, observed)
     applied = await apply(
@@ -131,7 +144,8 @@ async def _find(context: Context, key: Key, spec: DatabaseRoleSpec) -> _Found:
             f"DatabaseCluster '{spec.database_cluster_ref.name}' is being deleted and "
             "takes no new roles",
         )
-    return _Found(link, claimant, observed, dependencies)
+    cluster_spec = DatabaseClusterSpec.parse(cluster["spec"])
+    return _Found(cluster_spec, link, claimant, observed, dependencies)
 
 
 def _outcome(

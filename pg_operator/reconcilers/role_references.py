@@ -33,19 +33,19 @@ async def resolve_roles(
     if not named:
         return NamedRoles()
     listed = DatabaseClusterSpec.parse(cluster["spec"]).allowed_roles
+    cluster_name = cluster["metadata"]["name"]
     standings: dict[str, RoleStanding] = {}
     async with link.connections.session() as connection:
         for name in sorted(set(named.values())):
             role = await observe_role(connection, name, keyring=context.keyring)
             standings[name] = role_standing(
                 role,
-                declared_by=tuple(_declared_by(context, key, cluster, name)),
+                declared_by=tuple(declared_by(context, key, cluster_name, name)),
                 is_listed=name in listed,
             )
     usable = {
         name for name, standing in standings.items() if standing is RoleStanding.USABLE
     }
-    cluster_name = cluster["metadata"]["name"]
     pending = (
         _pending(path, name, standings[name], cluster_name)
         for path, name in named.items()
@@ -54,12 +54,11 @@ async def resolve_roles(
     return NamedRoles(frozenset(usable), tuple(pending))
 
 
-def _declared_by(
-    context: Context, key: Key, cluster: Object, name: str
+def declared_by(
+    context: Context, key: Key, cluster: str, name: str
 ) -> Iterator[Claimant]:
     """Find the living DatabaseRoles of an object's namespace that ask for a name."""
-    cluster_name = cluster["metadata"]["name"]
-    for role in context.objects.of_cluster("DatabaseRole", cluster_name):
+    for role in context.objects.of_cluster("DatabaseRole", cluster):
         role_key = key_of("DatabaseRole", role)
         if role_key.namespace != key.namespace or is_deleting(role):
             continue

@@ -132,7 +132,7 @@ def index_entries(obj: Object) -> set[Entry]:
 
     An entry is a word and values: `cluster` NAME; `namespace` NAME; `named` CLUSTER and
     the database's or role's name there; `permits` CLUSTER and a database that a role
-    has permissions in; `names-role` CLUSTER and a role that a Database names;
+    has permissions in; `names-role` CLUSTER and a role that an object names;
     `terminating` CLUSTER; `service` NAMESPACE NAME; `secret`
     NAMESPACE NAME, where no namespace is that of the object, or the operator's.
     """
@@ -174,7 +174,9 @@ def service_of(obj: Object) -> str:
 
 
 def _named_roles(spec: Mapping[str, Any]) -> Iterator[str]:
-    """The roles that a Database names, in a spec that may be invalid."""
+    """The roles that an object names, in a spec that may be invalid."""
+    for group in spec.get("memberOf") or ():
+        yield str(group.get("role"))
     for owned in (spec, *(spec.get("schemas") or ())):
         if owner := owned.get("owner"):
             yield str(owner)

@@ -90,14 +90,14 @@ def _of_database(change: Change, cache: Cache) -> Iterator[Key]:
 
 
 def _of_role(change: Change, cache: Cache) -> Iterator[Key]:
-    """Rivals for its name, and Databases that name it as owner or creator."""
+    """Rivals for its name, and objects that name it: its databases, its members."""
     is_edited = _is_edited(change)
     for obj in _sides(change):
         place = cluster_of(obj), _server_name(obj)
         if is_edited:
             yield from _found(cache, ("DatabaseRole",), "named", *place)
         if is_edited or _differ(change, _oid):
-            yield from _found(cache, ("Database",), "names-role", *place)
+            yield from _found(cache, _OBJECT_KINDS, "names-role", *place)
 
 
 def _of_namespace(change: Change, cache: Cache) -> Iterator[Key]:

@@ -14,6 +14,7 @@ CLUSTER: Document = {
         "allowedNamespaces": {"from": "Names", "names": ["shop", "billing"]},
         "namePrefix": "{namespace}_",
         "allowedRoles": ["platform_owner"],
+        "allowedMemberships": ["pg_monitor"],
         "maxConnections": 4,
         "resyncInterval": "10m",
     }
@@ -43,6 +44,7 @@ ROLE: Document = {
         "password": {"name": "orders-app-password", "key": "password"},
         "login": True,
         "connectionLimit": 5,
+        "memberOf": [{"role": "readers", "inherit": True}, {"role": "pg_monitor"}],
         "permissions": [
             {
                 "database": "orders",

@@ -11,11 +11,13 @@ from pg_operator.plan.operations import (
     CreateDatabase,
     CreateRole,
     CreateSchema,
+    GrantMembership,
     GrantPrivileges,
     GrantRoleToSelf,
     MarkDatabase,
     MarkRole,
     Operation,
+    RevokeMembership,
     RevokePrivileges,
     RevokePublicOnDatabase,
     RevokePublicOnSchema,
@@ -26,6 +28,8 @@ from pg_operator.plan.state import (
     DatabaseState,
     Grant,
     Grants,
+    Membership,
+    Memberships,
     RoleState,
     Securable,
     Server,
@@ -109,11 +113,34 @@ def _role(state: RoleState, operation: Operation) -> RoleState:
             return replace(state, self_member=True)
         case MarkRole(_, mark, comment, _):
             return replace(state, mark=mark, comment=comment)
+    return _entitled(state, operation)
+
+
+def _entitled(state: RoleState, operation: Operation) -> RoleState:
+    match operation:
+        case GrantMembership(_, membership):
+            return replace(state, memberships=joined(state.memberships, membership))
+        case RevokeMembership():
+            return replace(state, memberships=_left(state.memberships, operation))
         case GrantPrivileges():
             return replace(state, grants=state.grants | written(operation))
         case RevokePrivileges():
             return replace(state, grants=state.grants - written(operation))
     raise AssertionError(operation)
+
+
+def joined(held: Memberships, granted: Membership) -> Memberships:
+    """Return memberships after a GRANT, which changes ours or adds one."""
+    others = {row for row in held if row.role != granted.role or not row.own}
+    return frozenset({*others, replace(granted, grantor=LOGIN, own=True)})
+
+
+def _left(held: Memberships, revoked: RevokeMembership) -> Memberships:
+    gone = revoked.group, revoked.grantor
+    rows = {row for row in held if (row.role, row.grantor) == gone}
+    assert rows
+    without = {replace(row, admin=False) for row in rows}
+    return (held - rows) | (without if revoked.admin_only else set())
 
 
 def written(operation: GrantPrivileges | RevokePrivileges) -> Grants:

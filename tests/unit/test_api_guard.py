@@ -105,3 +105,11 @@ def test_spec_that_is_given_is_left_alone() -> None:
     permissions = [permission("orders"), 7]
     guarded_role(permissions)
     assert permissions == [permission("orders"), 7]
+
+
+def test_error_in_a_membership_holds_that_membership_only() -> None:
+    guarded = guarded_role([], memberOf=[{"role": "app"}, {"role": "readers"}])
+    assert guarded.spec["memberOf"] == [{"role": "readers"}]
+    (held,) = guarded.held
+    assert (held.member_of, held.database) == ("app", None)
+    assert guarded.stalled == ()

@@ -492,3 +492,47 @@ def test_warning_is_not_repeated_on_an_unrelated_change() -> None:
 def test_group_role_may_hold_privileges_without_connect() -> None:
     schemas = [{"name": "app", "privileges": ["USAGE"]}]
     assert validate_databaserole(granted([], schemas=schemas)) == Verdict()
+
+
+def test_role_may_be_a_member_of_others() -> None:
+    entries = [
+        {"role": "auditors"},
+        {"role": "Legacy Team", "inherit": False, "set": True, "admin": True},
+        {"role": "pg_monitor"},
+    ]
+    assert validate_databaserole(role(memberOf=entries)) == Verdict()
+
+
+@pytest.mark.parametrize(
+    ("entry", "rule"),
+    [
+        ({"role": "app"}, "member-of-itself"),
+        ({"role": "pg_execute_server_program"}, "host-role"),
+        ({"role": "pg_read_server_files"}, "host-role"),
+        ({"role": "pg_write_server_files"}, "host-role"),
+        ({"role": "postgres"}, "name-reserved"),
+        ({"role": "public"}, "name-reserved"),
+        ({"role": "none"}, "name-reserved"),
+        ({"role": "line\nbreak"}, "name-characters"),
+        ({"role": "é" * 32}, "name-length"),
+    ],
+)
+def test_role_that_nobody_may_join_is_refused(entry: Document, rule: str) -> None:
+    path = "spec.memberOf[0].role"
+    assert rules(validate_databaserole(role(memberOf=[entry]))) == {path: rule}
+
+
+def test_cluster_cannot_open_what_leads_to_the_servers_host() -> None:
+    refused = validate_databasecluster(
+        cluster(allowedMemberships=["pg_read_server_files", "staff", "staff"])
+    )
+    assert rules(refused) == {
+        "spec.allowedMemberships[0]": "host-role",
+        "spec.allowedMemberships[2]": "duplicate",
+    }
+
+
+def test_cluster_that_opens_the_password_hashes_is_warned() -> None:
+    verdict = validate_databasecluster(cluster(allowedMemberships=["pg_read_all_data"]))
+    assert verdict.errors == ()
+    assert "password hashes" in verdict.warnings[0]

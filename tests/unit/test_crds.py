@@ -24,7 +24,7 @@ from pg_operator.api.specs import (
     DatabaseSpec,
     Kind,
 )
-from pg_operator.api.validation import cluster, common, database, role
+from pg_operator.api.validation import cluster, common, database, memberships, role
 
 CHECKOUT = Path(__file__).parents[2]
 Schema = dict[str, Any]
@@ -130,6 +130,14 @@ def test_crds_offer_the_choices_of_validation() -> None:
     assert sorted(choices("Database", "encoding")) == sorted(values.SERVER_ENCODINGS)
 
 
+def test_crds_refuse_the_groups_that_validation_refuses() -> None:
+    refused = memberships.HOST_ROLES | names.RESERVED["role"]
+    entry = schema_at("DatabaseRole", "spec", "memberOf", "role")
+    assert set(entry["not"]["enum"]) == refused
+    allowed = schema_at("DatabaseCluster", "spec", "allowedMemberships")
+    assert set(allowed["items"]["not"]["enum"]) == refused
+
+
 PERMISSIONS = ("spec", "permissions")
 SCHEMAS = (*PERMISSIONS, "schemas")
 TABLES = (*SCHEMAS, "tables")
@@ -157,6 +165,9 @@ def test_crds_have_the_limits_of_validation() -> None:
     assert most("DatabaseRole", *TABLES) == role.MOST_TABLES
     assert most("DatabaseRole", *TABLES, "privileges") == role.MOST_PRIVILEGES
     assert most("Database", "spec", "schemas") == database.MOST_SCHEMAS
+    assert most("DatabaseRole", "spec", "memberOf") == memberships.MOST_MEMBERSHIPS
+    allowed = most("DatabaseCluster", "spec", "allowedMemberships")
+    assert allowed == memberships.MOST_MEMBERSHIPS
     namespaces = ("spec", "allowedNamespaces", "names")
     assert most("DatabaseCluster", *namespaces) == common.MOST_NAMESPACES
     assert most("Database", *namespaces) == common.MOST_NAMESPACES

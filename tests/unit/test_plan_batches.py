@@ -16,6 +16,7 @@ from pg_operator.plan.operations import (
     DropDatabase,
     DropOwned,
     DropRole,
+    GrantMembership,
     GrantPrivileges,
     GrantRoleToSelf,
     MarkDatabase,
@@ -23,13 +24,14 @@ from pg_operator.plan.operations import (
     Operation,
     Plan,
     ReassignOwned,
+    RevokeMembership,
     RevokePrivileges,
     RevokePublicOnDatabase,
     RevokePublicOnSchema,
     SetDatabaseParameter,
     TerminateSessions,
 )
-from pg_operator.plan.state import Mark, Password
+from pg_operator.plan.state import Mark, Membership, Password
 from tests.unit.plan_examples import DATABASE, ROLE
 
 PASSWORD = Password("fingerprint", SecretText("correct horse"))
@@ -105,6 +107,18 @@ OPERATIONS: tuple[tuple[Operation, str, str | None, str | None], ...] = (
     (
         GrantRoleToSelf("app"),
         "make the operator a member of role app",
+        None,
+        "role:app",
+    ),
+    (
+        GrantMembership("app", Membership("readers", admin=True)),
+        "make role app a member of readers with the admin option",
+        None,
+        "role:app",
+    ),
+    (
+        RevokeMembership("app", "readers", "admin"),
+        "take the membership in readers from role app",
         None,
         "role:app",
     ),

@@ -23,6 +23,7 @@ from pg_operator.plan.desired import (
     desired_role,
 )
 from pg_operator.plan.diff import diff
+from pg_operator.plan.memberships import desired_memberships
 from pg_operator.plan.operations import (
     AlterRole,
     CreateDatabase,
@@ -35,6 +36,7 @@ from pg_operator.plan.operations import (
     TerminateSessions,
 )
 from pg_operator.plan.policies import sentinel
+from pg_operator.plan.rights import MEMBERSHIP_OPTIONS
 from pg_operator.plan.scope import covered, hold
 from pg_operator.plan.state import (
     Catalog,
@@ -43,6 +45,7 @@ from pg_operator.plan.state import (
     Grant,
     Grants,
     Mark,
+    Membership,
     Password,
     RoleState,
     Securable,
@@ -65,6 +68,7 @@ from tests.unit.plan_simulation import simulate_database, simulate_role, written
 Item = TypeVar("Item")
 
 NAMES = ("orders", "stock")
+GROUPS = ("readers", "writers", "staff")
 SCHEMAS = ("app", "log")
 TABLES = ("a", "b", "c")
 TABLE_WORDS = ("SELECT", "DELETE", "MAINTAIN")
@@ -72,6 +76,7 @@ TABLE_WORDS = ("SELECT", "DELETE", "MAINTAIN")
 # The suite's time is spent here: enough to find a broken rule in seconds.
 laws = settings(max_examples=30, deadline=None, derandomize=True, database=None)
 
+DEFAULT_SERVER = server()
 servers = st.builds(
     server, version=st.sampled_from((140023, 160011, 180004)), superuser=st.booleans()
 )
@@ -149,6 +154,7 @@ class Case:
     server: Server
     spec: DatabaseRoleSpec
     permissions: tuple[Permission, ...]
+    left_alone: frozenset[str]  # roles that it cannot join or leave now
     held: str | None  # a database that cannot be worked on now
     password: Password | None
     catalogs: Mapping[str, Catalog]
@@ -169,6 +175,9 @@ class Case:
         scope = declared_scope(ready, server_version=version)
         if self.held is not None:
             scope |= hold(recorded_scope(observed), database=self.held)
+        groups = [one for one in self.spec.member_of if one.role not in self.left_alone]
+        memberships = desired_memberships(groups, server_version=version)
+        kept = recorded_memberships(observed) & self.left_alone
         return desired_role(
             self.spec,
             claimant=ROLE,
@@ -177,6 +186,7 @@ class Case:
             password=self.password,
             grants=grants,
             scope=scope,
+            memberships=replace(memberships, scope=memberships.scope | kept),
         )
 
     def plan(self, observed: RoleState) -> Plan:
@@ -190,6 +200,10 @@ class Case:
 
 def recorded_scope(state: RoleState) -> Grants:
     return state.mark.scope if isinstance(state.mark, Mark) else frozenset()
+
+
+def recorded_memberships(state: RoleState) -> frozenset[str]:
+    return state.mark.memberships if isinstance(state.mark, Mark) else frozenset()
 
 
 def catalogs_with(existing: list[tuple[str, str, str]]) -> Mapping[str, Catalog]:
@@ -214,14 +228,35 @@ def catalogs_with(existing: list[tuple[str, str, str]]) -> Mapping[str, Catalog]
 catalogs = subsets(*product(NAMES, SCHEMAS, ("", *TABLES))).map(catalogs_with)
 
 
+def rows_of_memberships(on: Server) -> st.SearchStrategy[frozenset[Membership]]:
+    """Draw rows of pg_auth_members: one for each grantor, since 16."""
+    if on.version_number < MEMBERSHIP_OPTIONS:
+        rows = st.builds(Membership, st.sampled_from(GROUPS), st.booleans())
+        unique = st.lists(rows, max_size=3, unique_by=lambda row: row.role)
+        return unique.map(frozenset)
+    by_us = st.builds(
+        Membership,
+        st.sampled_from(GROUPS),
+        st.booleans(),
+        st.booleans(),
+        st.booleans(),
+        st.just(LOGIN),
+    )
+    rows = by_us | by_us.map(lambda row: replace(row, grantor="dba", own=False))
+    return st.lists(
+        rows, max_size=4, unique_by=lambda row: (row.role, row.grantor)
+    ).map(frozenset)
+
+
 @st.composite
-def observed_roles(draw: st.DrawFn) -> RoleState:
+def observed_roles(draw: st.DrawFn, on: Server = DEFAULT_SERVER) -> RoleState:
     if draw(st.booleans()):
         return RoleState("app", exists=False, mark=None)
     mark = Mark(
         ROLE,
         state=draw(st.sampled_from(("managed", "released"))),
         scope=draw(scopes),
+        memberships=frozenset(draw(subsets(*GROUPS))),
         password=draw(st.sampled_from((None, "old", "new"))),
         foreign_comment=draw(st.sampled_from((None, "theirs"))),
     )
@@ -232,6 +267,7 @@ def observed_roles(draw: st.DrawFn) -> RoleState:
         superuser=False,
         connection_limit=draw(st.integers(-1, 3)),
         self_member=draw(st.booleans()),
+        memberships=draw(rows_of_memberships(on)),
         grants=draw(held_grants),
         mark=mark,
     )
@@ -246,15 +282,27 @@ def cases(draw: st.DrawFn) -> Case:
         fields["login"] = draw(st.booleans())
     if draw(st.booleans()):
         fields["connectionLimit"] = draw(st.integers(-1, 3))
+    fields["memberOf"] = [
+        {
+            "role": group,
+            **{
+                option: draw(st.booleans())
+                for option in draw(subsets("inherit", "set", "admin"))
+            },
+        }
+        for group in draw(subsets(*GROUPS))
+    ]
     password = Password("new") if "password" in fields else None
+    on = draw(servers)
     return Case(
-        server=draw(servers),
+        server=on,
         spec=role_spec(**fields),
         permissions=draw(permissions),
+        left_alone=frozenset(draw(subsets(*GROUPS))),
         held=draw(st.sampled_from((None, *NAMES))),
         password=password,
         catalogs=draw(catalogs),
-        observed=draw(observed_roles()),
+        observed=draw(observed_roles(on)),
     )
 
 
@@ -315,6 +363,25 @@ def test_held_database_is_left_alone(case: Case) -> None:
     for operation in case.plan(case.observed).operations:
         if isinstance(operation, GrantPrivileges | RevokePrivileges):
             assert operation.database != case.held
+
+
+@laws
+@given(cases())
+def test_role_is_a_member_of_what_is_desired_and_of_what_is_foreign(
+    case: Case,
+) -> None:
+    before, after = case.observed, case.reconcile(case.observed)
+    recorded = recorded_memberships(before)
+    desired = case.desired(before)
+    kept = recorded_memberships(desired)
+    for row in before.memberships - after.memberships:
+        changed = row.own and row.role in {one.role for one in desired.memberships}
+        assert changed or row.role in recorded - kept
+    for one in desired.memberships:
+        rows = [row for row in after.memberships if row.role == one.role]
+        assert one.options in {row.options for row in rows}
+        assert all(row.options == one.options for row in rows if row.own)
+    assert not {row.role for row in after.memberships} & (recorded - kept)
 
 
 @laws

@@ -33,6 +33,7 @@ marks = st.builds(
     scope=st.frozensets(
         st.builds(Grant, securables, st.sampled_from(("SELECT", "USAGE", "CREATE")))
     ),
+    memberships=st.frozensets(names),
     password=st.none() | st.text(min_size=1, max_size=12),
     foreign_comment=st.none() | st.text(min_size=1, max_size=12),
 )

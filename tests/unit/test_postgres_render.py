@@ -15,6 +15,7 @@ from pg_operator.plan import operations as op
 from pg_operator.plan.state import (
     Claimant,
     Mark,
+    Membership,
     Password,
     Server,
 )
@@ -152,6 +153,14 @@ OPERATIONS: Final[
         st.builds(op.AlterRole, names, booleans, limits, passwords),
     ),
     op.GrantRoleToSelf: ("GrantRoleStmt", st.builds(op.GrantRoleToSelf, names)),
+    op.GrantMembership: (
+        "GrantRoleStmt",
+        st.builds(op.GrantMembership, names, st.builds(Membership, names)),
+    ),
+    op.RevokeMembership: (
+        "GrantRoleStmt",
+        st.builds(op.RevokeMembership, names, names, names, st.booleans()),
+    ),
     op.MarkRole: ("CommentStmt", st.builds(op.MarkRole, names, some_marks, comments)),
     op.GrantPrivileges: ("GrantStmt", privileges(op.GrantPrivileges)),
     op.RevokePrivileges: ("GrantStmt", privileges(op.RevokePrivileges)),
@@ -207,6 +216,9 @@ def test_names_arrive_as_they_were_written(name: str, role: str, schema: str) ->
         lambda role: op.AlterRole(role, login=True),
         lambda role: op.MarkRole(role, MARK),
         op.GrantRoleToSelf,
+        lambda role: op.GrantMembership(role, Membership("readers")),
+        lambda role: op.GrantMembership("app", Membership(role)),
+        lambda role: op.RevokeMembership(role, "readers", "admin"),
         op.DropRole,
         lambda role: op.DropOwned("db", role),
         lambda role: op.ReassignOwned("db", role, "admin"),
@@ -227,6 +239,18 @@ def test_membership_options_are_written_from_16_on_only() -> None:
     operation = op.GrantRoleToSelf("app")
     assert sql_of(operation, version_number=150000).endswith("TO CURRENT_USER")
     assert "INHERIT TRUE, SET TRUE" in sql_of(operation, version_number=160000)
+
+
+def test_options_and_grantor_of_a_membership_are_written_from_16_on_only() -> None:
+    member = op.GrantMembership(
+        "app", Membership("readers", admin=True, inherit=False, set=True)
+    )
+    assert sql_of(member).endswith(" WITH ADMIN true, INHERIT false, SET true")
+    plain = op.GrantMembership("app", Membership("readers", admin=True))
+    assert sql_of(plain, version_number=150000).endswith(" WITH ADMIN OPTION")
+    leave = op.RevokeMembership("app", "readers", "admin")
+    assert ' GRANTED BY "admin" ' in sql_of(leave)
+    assert "GRANTED" not in sql_of(leave, version_number=150000)
 
 
 @pytest.mark.parametrize("bad", ["", "nul\0", "\ud800", "x" * 64, "é" * 32])
@@ -271,6 +295,8 @@ def _with_name(kind: type[op.Operation], name: str) -> op.Operation:
         ),
         op.AlterRole: op.AlterRole(name, login=True),
         op.GrantRoleToSelf: op.GrantRoleToSelf(name),
+        op.GrantMembership: op.GrantMembership("app", Membership(name)),
+        op.RevokeMembership: op.RevokeMembership(name, "readers", "admin"),
         op.MarkRole: op.MarkRole(name, MARK),
         op.GrantPrivileges: op.GrantPrivileges(
             "app", "table", "db", ("SELECT",), ("orders", name), "app"

@@ -219,6 +219,22 @@ def test_database_waits_for_the_roles_that_it_names(cache: Cache, spec: Json) ->
     assert database_key("owned") in remove(cache, "DatabaseRole", made)
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        pytest.param({"deletionTimestamp": DELETED_AT}, id="deletion-begins"),
+        pytest.param({"status": {"oid": 16384}}, id="made"),
+    ],
+)
+def test_role_wakes_those_that_are_to_be_its_members(cache: Cache, edit: Json) -> None:
+    member = a_role("member", namespace="depot")
+    member["spec"]["memberOf"] = [{"role": "app"}]
+    cache.put("DatabaseRole", member)
+    woken = put(cache, "DatabaseRole", changed(APP, **edit))
+    assert woken - {role_key("app")} == {role_key("member", "depot")}
+    assert role_key("member", "depot") in remove(cache, "DatabaseRole", APP)
+
+
 def test_databases_that_share_a_service_follow_its_members(cache: Cache) -> None:
     first, second = (a_database(name, service="db") for name in ("first", "second"))
     far = a_database("third", service="db", namespace="depot")

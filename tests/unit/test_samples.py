@@ -95,10 +95,13 @@ def test_samples_refer_only_to_what_they_make() -> None:
         }
         for document in of_kind("Database")
     }
+    roles = {document["spec"]["roleName"] for document in of_kind("DatabaseRole")}
     secrets = {document["metadata"]["name"] for document in of_kind("Secret")}
     for document in of_kind("DatabaseRole"):
         if "password" in document["spec"]:
             assert document["spec"]["password"]["name"] in secrets
+        for group in document["spec"].get("memberOf", []):
+            assert group["role"] in roles
         for permission in document["spec"].get("permissions", []):
             for schema in permission.get("schemas", []):
                 assert schema["name"] in schemas[permission["database"]]

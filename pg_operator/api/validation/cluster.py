@@ -13,6 +13,7 @@ from pg_operator.api.validation.common import (
     check_allowed_namespaces,
     check_role_names,
 )
+from pg_operator.api.validation.memberships import check_allowed_memberships
 from pg_operator.api.values import resync_interval_problem
 
 MOST_CONNECTIONS: Final = 100
@@ -27,6 +28,7 @@ def check_cluster(spec: Field) -> None:
     check_allowed_namespaces(spec["allowedNamespaces"], choices=NAMESPACE_CHOICES)
     spec["namePrefix"].check_text(name_prefix_problem)
     check_role_names(spec["allowedRoles"], most=MOST_ALLOWED)
+    check_allowed_memberships(spec["allowedMemberships"])
     spec["maxConnections"].check_integer(
         1, MOST_CONNECTIONS, detail=f"must be between 1 and {MOST_CONNECTIONS}"
     )

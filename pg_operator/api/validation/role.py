@@ -19,6 +19,7 @@ from pg_operator.api.validation.common import (
     check_connection_limit,
     forbid_change,
 )
+from pg_operator.api.validation.memberships import check_member_of
 
 MOST_PERMISSIONS: Final = 16
 MOST_SCHEMAS: Final = 32
@@ -35,6 +36,7 @@ def check_role(spec: Field) -> None:
     _check_password(spec["password"])
     spec["login"].check_boolean()
     check_connection_limit(spec["connectionLimit"])
+    check_member_of(spec)
     spec["deletionPolicy"].check_choice(*DELETION_POLICIES)
     logs_in = spec["login"].value is True or (
         spec["password"].is_present and spec["login"].value is not False

@@ -1,0 +1,137 @@
+"""What tenants try to get for their roles, and that the lists decide."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.objects import (
+    administer,
+    connect_cluster,
+    database_cluster,
+    database_role,
+    documents,
+)
+from tests.localcluster.cluster import LocalCluster
+from tests.localcluster.kubectl import Kubectl, KubectlError
+from tests.localcluster.probes import wait_until
+
+PATIENCE = 60
+
+
+@pytest.fixture
+def connected(cluster: LocalCluster, kubectl: Kubectl, namespace: str) -> str:
+    """A DatabaseCluster that is Ready and lists nothing."""
+    connect_cluster(cluster, kubectl, namespace)
+    return namespace
+
+
+@pytest.fixture
+def tenant(cluster: LocalCluster, connected: str) -> Iterator[Kubectl]:
+    """Give kubectl in a second namespace."""
+    name = f"{connected}-tenant"
+    cluster.kubectl.run("create", "namespace", name)
+    yield cluster.kubectl_in(name)
+    cluster.kubectl.run("delete", "namespace", name)
+
+
+@pytest.fixture
+def server_roles(cluster: LocalCluster, connected: str) -> Iterator[tuple[str, str]]:
+    """A superuser and an ordinary role that no object declares.
+
+    The operator's login may give the ordinary one to others.
+    """
+    root, staff = f"{connected}_root", f"{connected}_staff"
+    administer(
+        cluster,
+        "postgres",
+        f"CREATE ROLE {root} SUPERUSER",
+        "SET ROLE pgop_admin",
+        f"CREATE ROLE {staff}",
+    )
+    yield root, staff
+    administer(cluster, "postgres", f"DROP ROLE {root}", f"DROP ROLE {staff}")
+
+
+def declare(kubectl: Kubectl, name: str, cluster: str, **spec: Any) -> None:
+    kubectl.apply(documents(database_role(name, cluster, **spec)))
+
+
+def pending(kubectl: Kubectl, role: str) -> dict[str, str]:
+    """Return the reasons of what a role waits for, by path."""
+    status = kubectl.get("databaserole", role).get("status", {})
+    found = status.get("grants", {}).get("pending", [])
+    return {part["path"]: part["reason"] for part in found}
+
+
+def groups_of(cluster: LocalCluster, role: str) -> set[str]:
+    query = (
+        "SELECT roleid::regrole::text FROM pg_auth_members"
+        f" WHERE member = '{role}'::regrole"
+    )
+    return {group for (group,) in administer(cluster, "postgres", query)}
+
+
+def test_tenant_joins_nothing_but_its_own_and_what_is_listed(
+    cluster: LocalCluster,
+    kubectl: Kubectl,
+    tenant: Kubectl,
+    connected: str,
+    server_roles: tuple[str, str],
+) -> None:
+    root, staff = server_roles
+    theirs, name = f"{connected}_theirs", f"{connected}-mine"
+    declare(kubectl, f"{connected}-theirs", connected, login=False)
+    kubectl.wait(f"databaserole/{connected}-theirs", "condition=Ready")
+    # Naming their role in a document of one's own does not make it one's own.
+    declare(tenant, f"{connected}-theirs", connected, login=False)
+    with pytest.raises(KubectlError, match="server's host"):
+        declare(
+            tenant, name, connected, memberOf=[{"role": "pg_execute_server_program"}]
+        )
+    wanted = [root, "pgop_admin", staff, theirs, "pg_read_all_data"]
+    declare(tenant, name, connected, memberOf=[{"role": role} for role in wanted])
+
+    refused = {f"spec.memberOf[{role}]": "NotAllowed" for role in wanted}
+    assert wait_until(lambda: pending(tenant, name) == refused, timeout=PATIENCE), (
+        pending(tenant, name)
+    )
+    assert groups_of(cluster, f"{connected}_mine") == set()
+
+    opened = database_cluster(connected, allowedMemberships=[root, "pgop_admin", staff])
+    kubectl.apply(documents(opened))
+    del refused[f"spec.memberOf[{staff}]"]
+    assert wait_until(lambda: pending(tenant, name) == refused, timeout=PATIENCE), (
+        pending(tenant, name)
+    )
+    assert groups_of(cluster, f"{connected}_mine") == {staff}
+
+    # Who may pass it on decides over the list.
+    declare(tenant, name, connected, memberOf=[{"role": staff, "admin": True}])
+    refused = {f"spec.memberOf[{staff}]": "NotAllowed"}
+    assert wait_until(lambda: pending(tenant, name) == refused, timeout=PATIENCE)
+    assert groups_of(cluster, f"{connected}_mine") == set()
+
+    declare(tenant, name, connected, memberOf=[{"role": staff}])
+    tenant.wait(f"databaserole/{name}", "condition=Ready")
+    kubectl.apply(documents(database_cluster(connected)))
+    assert wait_until(
+        lambda: groups_of(cluster, f"{connected}_mine") == set(), timeout=PATIENCE
+    )
+
+
+def test_member_joins_as_soon_as_its_group_is_made_and_leaves_with_the_entry(
+    cluster: LocalCluster, kubectl: Kubectl, connected: str
+) -> None:
+    member, group = f"{connected}-member", f"{connected}-group"
+    user, joined = f"{connected}_member", f"{connected}_group"
+    declare(kubectl, member, connected, memberOf=[{"role": joined}])
+    waiting = {f"spec.memberOf[{joined}]": "RoleNotFound"}
+    assert wait_until(lambda: pending(kubectl, member) == waiting, timeout=PATIENCE)
+
+    declare(kubectl, group, connected, login=False)
+    kubectl.wait(f"databaserole/{member}", "condition=Ready")
+    assert groups_of(cluster, user) == {joined}
+
+    declare(kubectl, member, connected)
+    assert wait_until(lambda: groups_of(cluster, user) == set(), timeout=PATIENCE)
