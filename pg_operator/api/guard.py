@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pg_operator.api.errors import FieldError
+from pg_operator.api.privileges import ObjectKind
 
 # The lists whose entries can be left out one by one, and the key of each.
 LIST_KEYS: Final[Mapping[str, str]] = {
@@ -18,8 +19,17 @@ LIST_KEYS: Final[Mapping[str, str]] = {
     "schemas": "name",
     "tables": "name",
     "memberOf": "role",
+    "columns": "name",
+    "sequences": "name",
+}
+# The kind of object that an entry of these lists is about.
+OBJECT_KINDS: Final[Mapping[str, ObjectKind]] = {
+    "tables": "table",
+    "columns": "column",
+    "sequences": "sequence",
 }
 
+_NAMED: Final = frozenset({"tables", "sequences"})
 _STEP = re.compile(r"([A-Za-z]+)(?:\[([0-9]+)\])?")
 
 
@@ -29,14 +39,17 @@ class Held:
 
     `path_keys` names it by list keys, as `("permissions", "orders", "schemas", "app")`;
     a last "privileges" means that only the entry's own privileges are left out. The
-    names say the same: of an entry without a usable name they are None.
+    names say the same: of an entry without a usable name they are None. `name` is that
+    of an object in a schema, for a column that of its table.
     """
 
     path_keys: tuple[str, ...]
     error: FieldError
     database: str | None = None
     schema: str | None = None
-    table: str | None = None
+    kind: ObjectKind | None = None
+    name: str | None = None
+    column: str | None = None
     member_of: str | None = None
 
 
@@ -92,11 +105,13 @@ def _hold(
 ) -> Held:
     keys: list[str] = []
     names: dict[str, str | None] = {}
+    kind: ObjectKind | None = None
     place: Any = spec
     for step, following in zip(cut, (*cut[1:], None), strict=True):
         place = place[step]
         if isinstance(step, str):
             keys.append(step)
+            kind = OBJECT_KINDS.get(step, kind)
             if isinstance(following, int):
                 entry = place[following]
                 name = entry.get(LIST_KEYS[step]) if isinstance(entry, dict) else None
@@ -107,7 +122,9 @@ def _hold(
         error,
         database=names.get("permissions"),
         schema=names.get("schemas"),
-        table=names.get("tables"),
+        kind=kind,
+        name=next((names[step] for step in names if step in _NAMED), None),
+        column=names.get("columns"),
         member_of=names.get("memberOf"),
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
 
-ObjectKind = Literal["database", "schema", "table"]
+ObjectKind = Literal["database", "schema", "table", "column", "sequence"]
 ALL: Final = "ALL"
 
 
@@ -48,6 +48,17 @@ PRIVILEGES: Final[Mapping[ObjectKind, tuple[Privilege, ...]]] = MappingProxyType
             Privilege("TRIGGER", "t"),
             Privilege("MAINTAIN", "m", since=170000),
         ),
+        "column": (
+            Privilege("SELECT", "r"),
+            Privilege("INSERT", "a"),
+            Privilege("UPDATE", "w"),
+            Privilege("REFERENCES", "x"),
+        ),
+        "sequence": (
+            Privilege("USAGE", "U"),
+            Privilege("SELECT", "r"),
+            Privilege("UPDATE", "w"),
+        ),
     }
 )
 
@@ -57,6 +68,8 @@ WRITTEN_UNDER: Final[Mapping[ObjectKind, str]] = MappingProxyType(
         "database": "permissions[].privileges",
         "schema": "schemas[].privileges",
         "table": "tables[].privileges",
+        "column": "columns[].privileges",
+        "sequence": "sequences[].privileges",
     }
 )
 

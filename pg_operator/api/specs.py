@@ -151,19 +151,26 @@ class DatabaseSpec(Document):
         return roles
 
 
-class TablePermission(Document):
-    """Privileges on one table, or on all of a schema (`*`)."""
+class ObjectPermission(Document):
+    """Privileges on one object of a schema or table, or on all of a schema (`*`)."""
 
     name: str
     privileges: tuple[str, ...] = ()
 
 
+class TablePermission(ObjectPermission):
+    """Privileges on one table and on columns of it, or on all tables (`*`)."""
+
+    columns: tuple[ObjectPermission, ...] = ()
+
+
 class SchemaPermission(Document):
-    """Privileges on a schema and on tables in it."""
+    """Privileges on a schema and on what is in it."""
 
     name: str
     privileges: tuple[str, ...] = ()
     tables: tuple[TablePermission, ...] = ()
+    sequences: tuple[ObjectPermission, ...] = ()
 
 
 class Permission(Document):

@@ -14,23 +14,23 @@ from pg_operator.plan.operations import (
     DropDatabase,
     DropOwned,
     DropRole,
-    GrantPrivileges,
     GrantRoleToSelf,
     MarkDatabase,
     MarkRole,
     Operation,
     Plan,
     ReassignOwned,
-    RevokePrivileges,
     TerminateSessions,
 )
 from pg_operator.plan.policies import released
+from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.state import (
     Claimant,
     DatabaseState,
     Dependencies,
     Mark,
     RoleState,
+    Securable,
 )
 
 DatabasePolicy = Literal["Retain", "Delete"]
@@ -127,10 +127,7 @@ def _drop_role(
     yield from _lock_out(observed)
     for grant in sorted(observed.grants):
         if grant.on.kind == "database":
-            database = grant.on.database
-            yield RevokePrivileges(
-                name, "database", database, (grant.privilege,), (database,)
-            )
+            yield RevokePrivileges(name, (grant.on,), (grant.privilege,))
     owner_in = dependencies.owner_in | dependencies.owned_databases
     if owner_in:
         yield from _ready_heir(heir)
@@ -139,10 +136,10 @@ def _drop_role(
         if database in owner_in:
             # A new owner of a function must be able to create one where it lies
             # (ALTER FUNCTION, "New owner").
-            if schemas := tuple(sorted(homes.get(database, ()))):
-                yield GrantPrivileges(
-                    heir.name, "schema", database, ("CREATE",), schemas
-                )
+            schemas = sorted(homes.get(database, ()))
+            on = tuple(Securable("schema", database, schema) for schema in schemas)
+            if on:
+                yield GrantPrivileges(heir.name, on, ("CREATE",))
             yield ReassignOwned(database, name, heir.name)
         yield DropOwned(database, name)
     yield DropRole(name)

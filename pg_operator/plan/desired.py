@@ -1,32 +1,23 @@
 """What a spec wants, as states that a diff compares with what is observed. Pure."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Final
 
 from pg_operator.api.conditions import Reason
-from pg_operator.api.privileges import ALL, ObjectKind, expand_all
-from pg_operator.api.specs import (
-    WILDCARD,
-    DatabaseRoleSpec,
-    DatabaseSpec,
-    Permission,
-)
+from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec
 from pg_operator.plan.memberships import NO_MEMBERSHIPS, DesiredMemberships
 from pg_operator.plan.policies import is_unfinished
 from pg_operator.plan.state import (
     EMPTY,
     UNSET,
-    Catalog,
     Claimant,
     DatabaseState,
-    Grant,
     Grants,
     Mark,
     Password,
     Pending,
     RoleState,
-    Securable,
     Server,
 )
 
@@ -163,108 +154,6 @@ def immutable_differences(
         f"set spec.encoding to {actual}"
     )
     return (Pending("spec.encoding", Reason.IMMUTABLE, message),)
-
-
-def declared_scope(permissions: Iterable[Permission], *, server_version: int) -> Grants:
-    """Return what permissions may grant: `ALL` as words, tables `*` as written.
-
-    Words that the server does not know yet are left out. Schemas and tables need not
-    exist.
-    """
-    return frozenset(
-        Grant(on, word)
-        for permission in permissions
-        for _, on, words in _entries(permission)
-        for word in _expand(on.kind, words, server_version)
-        & expand_all(on.kind, server_version)
-    )
-
-
-def desired_grants(
-    permission: Permission, *, catalog: Catalog, server_version: int
-) -> tuple[Grants, tuple[Pending, ...]]:
-    """Return what a permission grants in a database as it is, and what it cannot yet.
-
-    `*` becomes every table that exists. A schema or table that does not, and a word
-    that the server does not know, is pending. `catalog` must list the tables of every
-    schema that the permission names tables in.
-    """
-    grants: set[Grant] = set()
-    pending: list[Pending] = []
-    missing_schemas: set[str] = set()
-    for path, on, written in _entries(permission):
-        known = expand_all(on.kind, server_version)
-        words = _expand(on.kind, written, server_version)
-        pending += [
-            _unsupported(path, word, server_version) for word in sorted(words - known)
-        ]
-        if on.schema and on.schema not in catalog.schemas:
-            if on.schema not in missing_schemas:
-                missing_schemas.add(on.schema)
-                pending.append(_schema_not_found(on))
-            continue
-        tables = catalog.tables.get(on.schema, frozenset())
-        if on.kind == "table" and on.table != WILDCARD and on.table not in tables:
-            pending.append(_table_not_found(path, on))
-            continue
-        names = tables if on.table == WILDCARD else {on.table}
-        grants |= {
-            Grant(replace(on, table=name), word)
-            for name in names
-            for word in words & known
-        }
-    return frozenset(grants), tuple(pending)
-
-
-def _entries(
-    permission: Permission,
-) -> Iterator[tuple[str, Securable, tuple[str, ...]]]:
-    """Walk a permission: each path by list keys, what is granted on, and the words."""
-    path = f"spec.permissions[{permission.database}]"
-    database = permission.database
-    if permission.privileges:
-        yield path, Securable("database", database), permission.privileges
-    for schema in permission.schemas:
-        schema_path = f"{path}.schemas[{schema.name}]"
-        if schema.privileges:
-            on = Securable("schema", database, schema.name)
-            yield schema_path, on, schema.privileges
-        for table in schema.tables:
-            if table.privileges:
-                on = Securable("table", database, schema.name, table.name)
-                yield f"{schema_path}.tables[{table.name}]", on, table.privileges
-
-
-def _expand(
-    kind: ObjectKind, words: Iterable[str], server_version: int
-) -> frozenset[str]:
-    written = frozenset(words)
-    return expand_all(kind, server_version) if ALL in written else written
-
-
-def _unsupported(path: str, word: str, server_version: int) -> Pending:
-    message = (
-        f"PostgreSQL {server_version // 10000} has no privilege {word} on this kind "
-        f"of object; remove the word or upgrade the server"
-    )
-    return Pending(f"{path}.privileges[{word}]", "PrivilegeNotSupported", message)
-
-
-def _schema_not_found(on: Securable) -> Pending:
-    message = (
-        f"schema {on.schema} does not exist in database {on.database}; it is granted "
-        f"on when it does"
-    )
-    path = f"spec.permissions[{on.database}].schemas[{on.schema}]"
-    return Pending(path, "SchemaNotFound", message)
-
-
-def _table_not_found(path: str, on: Securable) -> Pending:
-    message = (
-        f"table {on.table} does not exist in schema {on.schema} of database "
-        f"{on.database}, or belongs to an extension; it is granted on when it does"
-    )
-    return Pending(path, "TableNotFound", message)
 
 
 def _is_to_log_in(observed: RoleState, password: Password | None) -> bool:

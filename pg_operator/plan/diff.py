@@ -1,9 +1,7 @@
 """What to write so that what is becomes what should be, and nothing else. Pure."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 from typing import Final, TypeVar, overload
 
 from pg_operator.plan.memberships import diff_memberships
@@ -15,35 +13,33 @@ from pg_operator.plan.operations import (
     CreateDatabase,
     CreateRole,
     CreateSchema,
-    GrantPrivileges,
     GrantRoleToSelf,
     MarkDatabase,
     MarkRole,
     Operation,
     Plan,
-    RevokePrivileges,
     RevokePublicOnDatabase,
     RevokePublicOnSchema,
     SetDatabaseParameter,
 )
 from pg_operator.plan.policies import is_unfinished, sentinel
-from pg_operator.plan.scope import covered
+from pg_operator.plan.privileges import (
+    GrantPrivileges,
+    RevokePrivileges,
+    privilege_changes,
+)
 from pg_operator.plan.state import (
     UNSET,
     DatabaseState,
-    Grants,
     Mark,
     Password,
     RoleState,
-    Securable,
     Unset,
 )
 
 PUBLIC_SCHEMA: Final = "public"
 # What a database gives PUBLIC when it is created.
 DEFAULT_PUBLIC: Final = frozenset({"CONNECT", "TEMPORARY"})
-# PostgreSQL 18 locks each named table, and its lock table is finite.
-LONGEST_TABLE_LIST: Final = 1000
 
 Value = TypeVar("Value")
 
@@ -137,12 +133,19 @@ def _role(desired: RoleState, observed: RoleState, mark: Mark) -> Iterator[Opera
     yield from _attributes(desired, observed, recorded)
 
     old = recorded.scope if recorded else frozenset()
-    ours = covered(observed.grants, old)
-    revoked = ours - covered(ours, mark.scope)
-    granted = desired.grants - observed.grants
-    revokes = tuple(_statements(RevokePrivileges, desired.name, revoked))
-    grants = tuple(_statements(GrantPrivileges, desired.name, granted))
-    inside = _inside_databases((*revokes, *grants))
+    changes = privilege_changes(
+        desired.name,
+        desired=desired.grants,
+        held=observed.grants,
+        recorded=old,
+        scope=mark.scope,
+    )
+    written: list[GrantPrivileges | RevokePrivileges]
+    written = [*changes.revokes, *changes.grants]
+    inside = sorted(
+        (operation for operation in written if operation.kind != "database"),
+        key=lambda operation: operation.database,
+    )
 
     joins, leaves = diff_memberships(desired, observed, mark, recorded)
 
@@ -159,11 +162,10 @@ def _role(desired: RoleState, observed: RoleState, mark: Mark) -> Iterator[Opera
         marked = union
     yield from leaves
     yield from joins
-    yield from (operation for operation in revokes if operation.kind == "database")
-    yield from (operation for operation in grants if operation.kind == "database")
+    yield from (operation for operation in written if operation.kind == "database")
     yield from inside
     if marked != mark:
-        fallback = union if (revokes or leaves) and union != mark else None
+        fallback = union if (changes.revokes or leaves) and union != mark else None
         yield MarkRole(desired.name, mark, fallback=fallback)
 
 
@@ -200,55 +202,3 @@ def _attributes(
 def _change(desired: Value | Unset, observed: Value | Unset) -> Value | None:
     """Return a declared value that differs, or None."""
     return None if desired is UNSET or desired == observed else desired
-
-
-Statement = TypeVar("Statement", GrantPrivileges, RevokePrivileges)
-
-
-def _statements(
-    make: type[Statement], role: str, grants: Grants
-) -> Iterator[Statement]:
-    """Write grants as few statements: tables of a schema that share their words."""
-    words: defaultdict[Securable, set[str]] = defaultdict(set)
-    for grant in grants:
-        words[grant.on].add(grant.privilege)
-    groups: defaultdict[tuple[Securable, tuple[str, ...]], list[str]]
-    groups = defaultdict(list)
-    for on, held in words.items():
-        if on.kind == "table":
-            groups[replace(on, table=""), tuple(sorted(held))].append(on.table)
-        else:
-            name = on.schema if on.kind == "schema" else on.database
-            groups[on, tuple(sorted(held))].append(name)
-    for (on, privileges), objects in sorted(groups.items()):
-        for names in _chunks(sorted(objects), LONGEST_TABLE_LIST):
-            yield make(
-                role=role,
-                kind=on.kind,
-                database=on.database,
-                privileges=privileges,
-                objects=names,
-                schema=on.schema if on.kind == "table" else "",
-            )
-
-
-def _inside_databases(
-    operations: Iterable[GrantPrivileges | RevokePrivileges],
-) -> tuple[GrantPrivileges | RevokePrivileges, ...]:
-    """Order what runs inside of databases: each once, first taking, then giving."""
-    inside = [operation for operation in operations if operation.kind != "database"]
-    return tuple(
-        sorted(inside, key=lambda operation: (operation.database, _step(operation)))
-    )
-
-
-def _step(operation: GrantPrivileges | RevokePrivileges) -> tuple[bool, bool]:
-    # A schema opens before its tables, and closes after them.
-    grants = isinstance(operation, GrantPrivileges)
-    return grants, grants == (operation.kind == "table")
-
-
-def _chunks(names: Iterable[str], size: int) -> Iterator[tuple[str, ...]]:
-    rest = iter(names)
-    while chunk := tuple(islice(rest, size)):
-        yield chunk

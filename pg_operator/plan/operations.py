@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
-from pg_operator.api.privileges import ObjectKind
+from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.state import Mark, Membership, Password
 
 
@@ -230,39 +230,6 @@ class MarkRole:
 
 
 @dataclass(frozen=True, slots=True)
-class GrantPrivileges:
-    """GRANT words ON objects of one kind TO role.
-
-    `objects` are names of the kind: at most 1,000 tables, all of them in `schema`.
-    """
-
-    role: str
-    kind: ObjectKind
-    database: str
-    privileges: tuple[str, ...]
-    objects: tuple[str, ...]
-    schema: str = ""
-
-    def __str__(self) -> str:
-        return f"grant {_privileges(self)} to role {self.role}"
-
-
-@dataclass(frozen=True, slots=True)
-class RevokePrivileges:
-    """REVOKE words ON objects of one kind FROM role."""
-
-    role: str
-    kind: ObjectKind
-    database: str
-    privileges: tuple[str, ...]
-    objects: tuple[str, ...]
-    schema: str = ""
-
-    def __str__(self) -> str:
-        return f"revoke {_privileges(self)} from role {self.role}"
-
-
-@dataclass(frozen=True, slots=True)
 class TerminateSessions:
     """End the sessions of a role."""
 
@@ -440,16 +407,3 @@ def _place(operation: Operation) -> _Place:
 
 def _state(mark: Mark | None) -> str:
     return mark.state if mark else "as not ours"
-
-
-def _privileges(operation: GrantPrivileges | RevokePrivileges) -> str:
-    """Say words and objects; many objects by their number."""
-    words = ", ".join(operation.privileges)
-    objects = operation.objects
-    if operation.kind == "database":
-        return f"{words} on database {operation.database}"
-    if operation.kind == "schema":
-        return f"{words} on schema {objects[0]} in database {operation.database}"
-    tables = f"table {objects[0]}" if len(objects) == 1 else f"{len(objects)} tables"
-    where = f"schema {operation.schema} in database {operation.database}"
-    return f"{words} on {tables} of {where}"

@@ -31,17 +31,21 @@ EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, order=True)
 class Securable:
-    """An object that privileges are granted on; a table may be the wildcard `*`."""
+    """An object that privileges are granted on.
+
+    `name` is that of the object in its schema, or the wildcard `*`; for a column it is
+    the table's.
+    """
 
     kind: ObjectKind
     database: str
     schema: str = ""
-    table: str = ""
+    name: str = ""
+    column: str = ""
 
     def __str__(self) -> str:
-        return ".".join(
-            part for part in (self.database, self.schema, self.table) if part
-        )
+        parts = (self.database, self.schema, self.name, self.column)
+        return ".".join(part for part in parts if part)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -201,17 +205,17 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What exists inside one database: every schema, and the tables of some of them.
+    """What exists inside one database: every schema, and objects that were asked for.
 
-    `tables` maps the schemas that were asked for to their tables (ordinary,
-    partitioned, foreign, views and materialized views), extension members left out.
+    `objects` can be granted on: members of extensions are left out. A table is an
+    ordinary, partitioned or foreign one, a view or a materialized view.
     `public_schema_open` tells whether PUBLIC may CREATE in schema public.
     `schema_owners` maps every schema to its owner.
     """
 
     database: str
     schemas: frozenset[str]
-    tables: Mapping[str, frozenset[str]]
+    objects: frozenset[Securable] = frozenset()
     public_schema_open: bool = False
     schema_owners: Mapping[str, str] = field(default_factory=lambda: EMPTY)
 

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import dataclasses
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Final, TypeVar
 
 import psycopg
@@ -20,19 +21,18 @@ from pg_operator.plan.operations import (
     CreateSchema,
     DropDatabase,
     GrantMembership,
-    GrantPrivileges,
     MarkRole,
     Operation,
     Plan,
     RevokeMembership,
-    RevokePrivileges,
     RevokePublicOnSchema,
     Separable,
     SetDatabaseParameter,
 )
+from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.state import (
-    Grant,
     Grants,
+    Membership,
     Password,
     Pending,
     Securable,
@@ -52,7 +52,10 @@ from pg_operator.postgres.errors import (
     translate,
 )
 from pg_operator.postgres.marks import Keyring
-from pg_operator.postgres.observe import observe_database_grants, observe_grants
+from pg_operator.postgres.observe_privileges import (
+    observe_database_grants,
+    observe_grants,
+)
 from pg_operator.postgres.render import render
 from pg_operator.postgres.secrets import scram_verifier
 
@@ -69,17 +72,22 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What came of a plan: what is still pending, and how many statements wrote."""
+    """What came of a plan: what is still pending, and how many statements wrote.
+
+    `ungranted` are the single privileges that were to be granted and are not held.
+    """
 
     pending: tuple[Pending, ...] = ()
     statements: int = 0
     revokes_undone: bool = False
+    ungranted: Grants = frozenset()
 
     def __add__(self, other: "Applied") -> "Applied":
         return Applied(
             self.pending + other.pending,
             self.statements + other.statements,
             self.revokes_undone or other.revokes_undone,
+            self.ungranted | other.ungranted,
         )
 
 
@@ -245,10 +253,12 @@ async def _separately(
             await target.execute(connection, operation)
     except (MissingPrivilege, ObjectInUse, Rejected) as error:
         applied = Applied()
-        if isinstance(operation, _GrantOrRevoke) and len(operation.objects) > 1:
-            for name in operation.objects:
-                single = replace(operation, objects=(name,))
-                applied += await _separately(connection, single, target, unchecked)
+        if isinstance(operation, _GrantOrRevoke) and len(operation.on) > 1:
+            # By halves: one object that cannot be granted on is found among a thousand.
+            middle = len(operation.on) // 2
+            for part in (operation.on[:middle], operation.on[middle:]):
+                half = replace(operation, on=part)
+                applied += await _separately(connection, half, target, unchecked)
             return applied
         return _left_undone(operation, error)
     if isinstance(operation, _GrantOrRevoke):
@@ -267,6 +277,11 @@ def _left_undone(operation: Separable, error: PostgresError) -> Applied:
     return Applied(
         pending=(Pending(_path(operation), error.reason, message),),
         revokes_undone=isinstance(operation, _REVOKES),
+        ungranted=(
+            operation.grants()
+            if isinstance(operation, GrantPrivileges)
+            else frozenset()
+        ),
     )
 
 
@@ -279,52 +294,37 @@ async def _look_again(
     succeed and change nothing; some of them without even a warning.
     """
     held: dict[tuple[str, bool], Grants] = {}
-    pending: list[Pending] = []
-    undone = False
+    applied = Applied()
     for operation in unchecked:
         key = operation.role, operation.kind == "database"
         if key not in held:
             observe = observe_database_grants if key[1] else observe_grants
             held[key] = await observe(connection, operation.role)
-        is_grant = isinstance(operation, GrantPrivileges)
-        for on, words in _meant(operation):
-            wrong = [
-                word for word in words if (Grant(on, word) in held[key]) != is_grant
-            ]
-            if wrong:
-                pending.append(_without_effect(on, wrong, is_grant=is_grant))
-                undone = undone or not is_grant
+        if isinstance(operation, GrantPrivileges):
+            lacking = operation.grants() - held[key]
+            pending = _without_effect(lacking, is_grant=True)
+            applied += Applied(tuple(pending), ungranted=lacking)
+        else:
+            left = operation.grants() & held[key]
+            pending = _without_effect(left, is_grant=False)
+            applied += Applied(tuple(pending), revokes_undone=bool(left))
     unchecked.clear()
-    return Applied(tuple(pending), revokes_undone=undone)
+    return applied
 
 
-def _without_effect(on: Securable, words: Sequence[str], *, is_grant: bool) -> Pending:
-    what = ", ".join(words)
-    message = (
-        f"{what} on {on} could not be granted: the operator's login may not pass it on;"
-        " make the login a member of the owner of the object"
-        if is_grant
-        else f"{what} on {on} could not be revoked: another role granted it;"
-        " revoke it as that role"
-    )
-    return Pending(str(on), NOT_EFFECTIVE, message)
-
-
-def _meant(
-    operation: _GrantOrRevoke,
-) -> Iterator[tuple[Securable, tuple[str, ...]]]:
-    for name in operation.objects:
-        yield _securable(operation, name), operation.privileges
-
-
-def _securable(operation: _GrantOrRevoke, name: str) -> Securable:
-    match operation.kind:
-        case "database":
-            return Securable("database", name)
-        case "schema":
-            return Securable("schema", operation.database, name)
-        case "table":
-            return Securable("table", operation.database, operation.schema, name)
+def _without_effect(wrong: Grants, *, is_grant: bool) -> Iterator[Pending]:
+    """Say of each object what could not be granted or revoked on it."""
+    by_object = groupby(sorted(wrong), key=lambda grant: grant.on)
+    for on, grants in by_object:
+        what = ", ".join(grant.privilege for grant in grants)
+        message = (
+            f"{what} on {on} could not be granted: the operator's login may not pass "
+            "it on; make the login a member of the owner of the object"
+            if is_grant
+            else f"{what} on {on} could not be revoked: another role granted it;"
+            " revoke it as that role"
+        )
+        yield Pending(str(on), NOT_EFFECTIVE, message)
 
 
 def _path(operation: Separable) -> str:
@@ -333,7 +333,7 @@ def _path(operation: Separable) -> str:
         return membership_path(operation.group)
     match operation:
         case GrantPrivileges() | RevokePrivileges():
-            return str(_securable(operation, operation.objects[0]))
+            return str(operation.on[0])
         case CreateSchema(database, name) | RevokePublicOnSchema(database, name):
             return f"{database}.{name}"
         case AlterSchemaOwner(database, name):
@@ -346,12 +346,15 @@ def _path(operation: Separable) -> str:
 
 def _names(operation: Operation) -> frozenset[str]:
     """Return the texts that an operation itself consists of."""
-    values = [getattr(operation, field.name) for field in dataclasses.fields(operation)]
-    if isinstance(operation, GrantMembership):
-        values.append(operation.group)
-    return frozenset(
-        text
-        for value in values
-        for text in (value if isinstance(value, tuple) else (value,))
-        if isinstance(text, str)
-    )
+    return frozenset(_texts(operation))
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, Operation | Securable | Membership):
+        for field in dataclasses.fields(value):
+            yield from _texts(getattr(value, field.name))

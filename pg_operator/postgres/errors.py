@@ -232,7 +232,7 @@ _SQLSTATES: Final[dict[str, tuple[type[PostgresError], str]]] = {
 }
 _ALREADY_EXISTS: Final = frozenset({"23505", "42710", "42P04", "42P06"})
 _IN_USE: Final = frozenset({"2BP01", "55006"})
-_NOT_FOUND: Final = frozenset({"3D000", "3F000", "42704", "42P01"})
+_NOT_FOUND: Final = frozenset({"3D000", "3F000", "42703", "42704", "42883", "42P01"})
 _RACES: Final = ("tuple concurrently updated", "tuple concurrently deleted")
 _QUOTED: Final = re.compile(r'"((?:[^"]|"")*)"')
 

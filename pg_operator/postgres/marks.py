@@ -145,14 +145,14 @@ def _pack_scope(scope: Grants) -> list[list[Any]]:
     for grant in sorted(scope):
         words.setdefault(grant.on, []).append(grant.privilege)
     return [
-        [on.kind, on.database, on.schema, on.table, *privileges]
+        [on.kind, on.database, on.schema, on.name, on.column, *privileges]
         for on, privileges in words.items()
     ]
 
 
 def _unpack_scope(packed: list[list[Any]]) -> Grants:
     return frozenset(
-        Grant(Securable(kind, database, schema, table), privilege)
-        for kind, database, schema, table, *privileges in packed
+        Grant(Securable(kind, database, schema, name, column), privilege)
+        for kind, database, schema, name, column, *privileges in packed
         for privilege in privileges
     )

@@ -1,20 +1,16 @@
 """Reads a server: catalogs in, states out, nothing written.
 
-Every name is qualified with pg_catalog: a database owner may shadow anything else. A
-role's privileges are found from pg_shdepend, which lists for each role the objects
-whose ACL names it, instead of by opening every ACL of the database.
+Every name is qualified with pg_catalog: a database owner may shadow anything else.
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any, Final, LiteralString
+from typing import Any, Final
 
 from pg_operator.plan.state import (
     UNSET,
     Catalog,
     DatabaseState,
     Dependencies,
-    Grant,
-    Grants,
     Mark,
     Membership,
     Password,
@@ -23,8 +19,12 @@ from pg_operator.plan.state import (
     Server,
 )
 from pg_operator.postgres.connect import Connection
-from pg_operator.postgres.encodings import show_any_bytes
 from pg_operator.postgres.marks import Keyring
+from pg_operator.postgres.observe_privileges import (
+    observe_database_grants,
+    observe_objects,
+)
+from pg_operator.postgres.rows import read_rows
 
 _SERVER: Final = """
 SELECT pg_catalog.current_setting('server_version_num')::int,
@@ -79,66 +79,6 @@ FROM pg_catalog.pg_roles AS r
 WHERE r.rolname = %(name)s
 """
 
-# An owner's privileges stand in the ACL too (a missing ACL means all of them), but its
-# row in pg_shdepend says "owner" (o) and not "in the ACL" (a).
-_DATABASE_GRANTS: Final = """
-SELECT DISTINCT d.datname::text, a.privilege_type
-FROM pg_catalog.pg_shdepend AS s
-JOIN pg_catalog.pg_database AS d ON d.oid = s.objid
-CROSS JOIN LATERAL pg_catalog.aclexplode(
-    coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) AS a
-WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
-  AND s.refobjid = %(oid)s AND s.deptype IN ('a', 'o')
-  AND s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass
-  AND a.grantee = %(oid)s
-"""
-
-_GRANTS: Final = """
-WITH role AS (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = %(role)s),
-named AS MATERIALIZED (
-    SELECT DISTINCT classid, objid
-    FROM pg_catalog.pg_shdepend
-    WHERE refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
-      AND refobjid = (SELECT oid FROM role) AND objsubid = 0
-      AND deptype IN ('a', 'o')
-      AND dbid = (SELECT oid FROM pg_catalog.pg_database
-                  WHERE datname = pg_catalog.current_database()))
-SELECT DISTINCT 'schema', n.nspname::text, '', a.privilege_type
-FROM named
-JOIN pg_catalog.pg_namespace AS n ON n.oid = objid
-CROSS JOIN LATERAL pg_catalog.aclexplode(
-    coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) AS a
-WHERE classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
-  AND a.grantee = (SELECT oid FROM role)
-UNION ALL
-SELECT DISTINCT 'table', n.nspname::text, c.relname::text, a.privilege_type
-FROM named
-JOIN pg_catalog.pg_class AS c ON c.oid = objid
-JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-CROSS JOIN LATERAL pg_catalog.aclexplode(
-    coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))) AS a
-WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-  AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-  AND a.grantee = (SELECT oid FROM role)
-"""
-
-_OWNED: Final = """
-SELECT CASE WHEN c.oid IS NULL THEN 'schema' ELSE 'table' END,
-       n.nspname::text, coalesce(c.relname::text, '')
-FROM pg_catalog.pg_shdepend AS s
-LEFT JOIN pg_catalog.pg_class AS c ON c.oid = s.objid
-    AND s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-    AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-    OR (n.oid = s.objid
-        AND s.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass)
-WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
-  AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = %(role)s)
-  AND s.deptype = 'o'
-  AND s.dbid = (SELECT oid FROM pg_catalog.pg_database
-                WHERE datname = pg_catalog.current_database())
-"""
-
 _SCHEMAS: Final = """
 SELECT nspname::text, pg_catalog.pg_get_userbyid(nspowner)::text
 FROM pg_catalog.pg_namespace
@@ -150,16 +90,6 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace AS n
                CROSS JOIN LATERAL pg_catalog.aclexplode(n.nspacl) AS a
                WHERE n.nspname = 'public' AND a.grantee = 0
                  AND a.privilege_type = 'CREATE')
-"""
-
-_TABLES: Final = """
-SELECT n.nspname::text, c.relname::text
-FROM pg_catalog.pg_class AS c
-JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE n.nspname = ANY (%(schemas)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d
-                  WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-                    AND d.objid = c.oid AND d.deptype = 'e')
 """
 
 # Shared objects other than databases (tablespaces, memberships) count as the connected
@@ -208,7 +138,7 @@ WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
 
 async def observe_server(connection: Connection) -> Server:
     """Read what kind of server this is and what our login may do on it."""
-    (row,) = await _rows(connection, _SERVER)
+    (row,) = await read_rows(connection, _SERVER)
     (
         version_number,
         version,
@@ -249,7 +179,7 @@ async def observe_database(
     The names of settings are in lower case, as PostgreSQL compares them. A connection
     limit of -2 says that a DROP DATABASE was interrupted.
     """
-    rows = await _rows(connection, _DATABASE, name=name)
+    rows = await read_rows(connection, _DATABASE, name=name)
     if not rows:
         return DatabaseState(name, exists=False, mark=None)
     oid, owner, encoding, allows, limit, public, settings, comment = rows[0]
@@ -278,7 +208,7 @@ async def observe_role(
     """
     # 16 split membership into using a role's privileges and becoming the role.
     becoming = "SET" if connection.info.server_version >= 160000 else "MEMBER"
-    rows = await _rows(connection, _ROLE, name=name, set=becoming)
+    rows = await read_rows(connection, _ROLE, name=name, set=becoming)
     if not rows:
         return RoleState(name, exists=False, mark=None)
     oid, login, superuser, limit, self_member, memberships, comment = rows[0]
@@ -295,7 +225,7 @@ async def observe_role(
         password=password,
         self_member=self_member,
         memberships=frozenset(map(_membership, memberships or ())),
-        grants=await _database_grants(connection, oid),
+        grants=await observe_database_grants(connection, name),
         mark=mark,
         comment=comment if mark is None else None,
     )
@@ -315,66 +245,23 @@ def _membership(row: Mapping[str, Any]) -> Membership:
     )
 
 
-async def _database_grants(connection: Connection, oid: int) -> Grants:
-    rows = await _rows(connection, _DATABASE_GRANTS, oid=oid)
-    return frozenset(
-        Grant(Securable("database", database), privilege)
-        for database, privilege in rows
-    )
-
-
-async def observe_grants(connection: Connection, role: str) -> Grants:
-    """Read what a role holds itself on schemas and tables of the connected database.
-
-    What it holds as their owner counts; what it inherits or PUBLIC holds does not.
-    """
-    database = connection.info.dbname
-    rows = await _rows(connection, _GRANTS, role=role)
-    return frozenset(
-        Grant(Securable(kind, database, schema, table), privilege)
-        for kind, schema, table, privilege in rows
-    )
-
-
-async def observe_database_grants(connection: Connection, role: str) -> Grants:
-    """Read what a role holds itself on databases, from any database."""
-    rows = await _rows(
-        connection,
-        "SELECT oid::bigint FROM pg_catalog.pg_roles WHERE rolname = %(role)s",
-        role=role,
-    )
-    return await _database_grants(connection, rows[0][0]) if rows else frozenset()
-
-
-async def observe_owned(connection: Connection, role: str) -> frozenset[Securable]:
-    """Read which schemas and tables of the connected database a role owns."""
-    database = connection.info.dbname
-    rows = await _rows(connection, _OWNED, role=role)
-    return frozenset(
-        Securable(kind, database, schema, table) for kind, schema, table in rows
-    )
-
-
 async def observe_catalog(
-    connection: Connection, *, schemas: Collection[str]
+    connection: Connection, *, wanted: Collection[Securable] = ()
 ) -> Catalog:
-    """Read the connected database's schemas, and the tables of some of them.
+    """Read the connected database's schemas, and which of the wanted objects exist.
 
-    System schemas and the tables of extensions are left out: nothing of ours is
-    granted there.
+    `*` is every object of its kind in a schema. System schemas and what belongs to
+    extensions is left out: nothing of ours is granted there.
     """
-    owners: dict[str, str] = dict(await _rows(connection, _SCHEMAS))
+    owners: dict[str, str] = dict(await read_rows(connection, _SCHEMAS))
     present = frozenset(owners)
-    tables: dict[str, set[str]] = {schema: set() for schema in schemas}
-    wanted = sorted(present & tables.keys())
-    if wanted:
-        for schema, table in await _rows(connection, _TABLES, schemas=wanted):
-            tables[schema].add(table)
-    ((public_schema_open,),) = await _rows(connection, _PUBLIC_SCHEMA_OPEN)
+    ((public_schema_open,),) = await read_rows(connection, _PUBLIC_SCHEMA_OPEN)
     return Catalog(
         database=connection.info.dbname,
         schemas=present,
-        tables={schema: frozenset(names) for schema, names in tables.items()},
+        objects=await observe_objects(
+            connection, [on for on in wanted if on.schema in present]
+        ),
         public_schema_open=public_schema_open,
         schema_owners=owners,
     )
@@ -383,7 +270,7 @@ async def observe_catalog(
 async def observe_dependencies(connection: Connection, role: str) -> Dependencies:
     """Read in which databases a role owns or is granted anything, from any database."""
     owner_in, granted_in, owned = set(), set(), set()
-    for database, is_owner, is_database in await _rows(
+    for database, is_owner, is_database in await read_rows(
         connection, _DEPENDENCIES, role=role
     ):
         if is_owner and is_database:
@@ -401,7 +288,7 @@ async def observe_drop_blockers(connection: Connection, name: str) -> tuple[str,
     PostgreSQL drops inactive replication slots silently; their readers lose their
     place, so they count too.
     """
-    ((template, prepared, subscriptions, slots, sessions),) = await _rows(
+    ((template, prepared, subscriptions, slots, sessions),) = await read_rows(
         connection, _BLOCKERS, name=name
     )
     found = (
@@ -419,7 +306,7 @@ async def observe_drop_blockers(connection: Connection, name: str) -> tuple[str,
 
 async def observe_homes(connection: Connection, role: str) -> frozenset[str]:
     """Read in which schemas of the connected database a role owns anything."""
-    rows = await _rows(connection, _HOMES, role=role)
+    rows = await read_rows(connection, _HOMES, role=role)
     return frozenset(schema for (schema,) in rows)
 
 
@@ -427,17 +314,3 @@ def _settings(pairs: Collection[str]) -> dict[str, str]:
     """Split pg_db_role_setting's name=value pairs."""
     split = (pair.partition("=") for pair in pairs)
     return {name.lower(): value for name, _, value in split}
-
-
-async def _rows(
-    connection: Connection, query: LiteralString, **parameters: object
-) -> list[tuple[Any, ...]]:
-    cursor = await connection.execute(query, parameters)
-    try:
-        return await cursor.fetchall()
-    except UnicodeDecodeError:
-        # Shared catalogs hold what was written in databases of other encodings.
-        cursor = connection.cursor()
-        show_any_bytes(cursor)
-        await cursor.execute(query, parameters)
-        return await cursor.fetchall()

@@ -4,22 +4,26 @@ Names become `sql.Identifier` and values `sql.Literal`, never text; the words of
 privileges come from the word table only.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Final, assert_never
 
 from psycopg import sql
 
-from pg_operator.api.privileges import ObjectKind, find_privilege
 from pg_operator.plan import operations as op
+from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.rights import MEMBERSHIP_OPTIONS
 from pg_operator.plan.state import Mark, Membership, Password, Server
 from pg_operator.postgres.errors import Rejected
 from pg_operator.postgres.marks import Keyring
+from pg_operator.postgres.quote import (
+    checked_name,
+    is_storable,
+    quote_name,
+    quote_role,
+)
+from pg_operator.postgres.render_privileges import render_privileges, render_words
 
 Verifier = Callable[[Password, str], str]
-
-# PostgreSQL cuts longer names off, and so would act on another object.
-LONGEST_NAME: Final = 63
 
 
 def render(
@@ -37,19 +41,20 @@ def render(
             statement = _database(operation)
         case op.SetDatabaseParameter(name, parameter, value):
             statement = sql.SQL("ALTER DATABASE {} SET {} TO {}").format(
-                _name(name), _parameter(parameter), _value(value)
+                quote_name(name), _parameter(parameter), _value(value)
             )
         case op.AlterDatabaseOwner(name, owner):
             statement = sql.SQL("ALTER DATABASE {} OWNER TO {}").format(
-                _name(name), _role_name(owner)
+                quote_name(name), quote_role(owner)
             )
         case op.MarkDatabase(name, mark, comment):
             statement = sql.SQL("COMMENT ON DATABASE {} IS {}").format(
-                _name(name), _comment(mark, comment, keyring, on=f"database:{name}")
+                quote_name(name),
+                _comment(mark, comment, keyring, on=f"database:{name}"),
             )
         case op.RevokePublicOnDatabase(name, privileges):
             statement = sql.SQL("REVOKE {} ON DATABASE {} FROM PUBLIC").format(
-                _words("database", privileges), _name(name)
+                render_words("database", privileges), quote_name(name)
             )
         case op.CreateSchema() | op.AlterSchemaOwner() | op.RevokePublicOnSchema():
             statement = _schema(operation)
@@ -57,10 +62,10 @@ def render(
             statement = _role(operation, verifier)
         case op.MarkRole(name, mark, comment):
             statement = sql.SQL("COMMENT ON ROLE {} IS {}").format(
-                _role_name(name), _comment(mark, comment, keyring, on=f"role:{name}")
+                quote_role(name), _comment(mark, comment, keyring, on=f"role:{name}")
             )
-        case op.GrantPrivileges() | op.RevokePrivileges():
-            statement = _privileges(operation)
+        case GrantPrivileges() | RevokePrivileges():
+            statement = render_privileges(operation)
         case _:
             statement = _entanglement(operation, server)
     return statement
@@ -69,13 +74,13 @@ def render(
 def _schema(
     operation: op.CreateSchema | op.AlterSchemaOwner | op.RevokePublicOnSchema,
 ) -> sql.Composed:
-    name = _name(operation.name)
+    name = quote_name(operation.name)
     match operation:
         case op.CreateSchema():
             return sql.SQL("CREATE SCHEMA {}").format(name)
         case op.AlterSchemaOwner(owner=owner):
             return sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(
-                name, _role_name(owner)
+                name, quote_role(owner)
             )
         case op.RevokePublicOnSchema():
             return sql.SQL("REVOKE CREATE ON SCHEMA {} FROM PUBLIC").format(name)
@@ -84,7 +89,7 @@ def _schema(
 def _database(
     operation: op.CreateDatabase | op.AlterDatabase | op.DropDatabase,
 ) -> sql.Composed:
-    name = _name(operation.name)
+    name = quote_name(operation.name)
     match operation:
         case op.CreateDatabase(encoding=encoding, sentinel=sentinel):
             # template1 may hold anything, and one session in it blocks for 5 s.
@@ -122,7 +127,7 @@ def _database(
 
 
 def _role(operation: op.CreateRole | op.AlterRole, verifier: Verifier) -> sql.Composed:
-    name = _role_name(operation.name)
+    name = quote_role(operation.name)
     limit, password = operation.connection_limit, operation.password
     options: list[sql.Composable] = []
     if operation.login is not None:
@@ -139,35 +144,25 @@ def _role(operation: op.CreateRole | op.AlterRole, verifier: Verifier) -> sql.Co
     return start.format(name, sql.SQL(" ").join(options))
 
 
-def _privileges(operation: op.GrantPrivileges | op.RevokePrivileges) -> sql.Composed:
-    words = _words(operation.kind, operation.privileges)
-    objects = sql.SQL(", ").join(_objects(operation))
-    kind = _KINDS[operation.kind]
-    role = _role_name(operation.role)
-    if isinstance(operation, op.GrantPrivileges):
-        return sql.SQL("GRANT {} ON {} {} TO {}").format(words, kind, objects, role)
-    return sql.SQL("REVOKE {} ON {} {} FROM {}").format(words, kind, objects, role)
-
-
 def _membership(
     operation: op.GrantMembership | op.RevokeMembership, server: Server
 ) -> sql.Composed:
     has_options = server.version_number >= MEMBERSHIP_OPTIONS
-    role = _role_name(operation.role)
+    role = quote_role(operation.role)
     if isinstance(operation, op.GrantMembership):
         membership = operation.membership
         options = _grant_options(membership) if has_options else sql.SQL("")
         if membership.admin and not has_options:
             options = sql.SQL(" WITH ADMIN OPTION")
         return sql.SQL("GRANT {} TO {}{}").format(
-            _role_name(membership.role), role, options
+            quote_role(membership.role), role, options
         )
     # What the role passed on goes with it, else the REVOKE would be refused.
     return sql.SQL("REVOKE {}{} FROM {}{} CASCADE").format(
         sql.SQL("ADMIN OPTION FOR " if operation.admin_only else ""),
-        _role_name(operation.group),
+        quote_role(operation.group),
         role,
-        sql.SQL(" GRANTED BY {}").format(_role_name(operation.grantor))
+        sql.SQL(" GRANTED BY {}").format(quote_role(operation.grantor))
         if has_options and operation.grantor
         else sql.SQL(""),
     )
@@ -203,64 +198,23 @@ def _entanglement(
                 else ""
             )
             return sql.SQL("GRANT {} TO CURRENT_USER{}").format(
-                _role_name(name), options
+                quote_role(name), options
             )
         case op.TerminateSessions(role):
             return sql.SQL(
                 "SELECT pg_catalog.pg_terminate_backend(pid)"
                 " FROM pg_catalog.pg_stat_activity WHERE usename = {}"
-            ).format(_value(_checked(role)))
+            ).format(_value(checked_name(role)))
         case op.ReassignOwned(role=role, to=to):
             return sql.SQL("REASSIGN OWNED BY {} TO {}").format(
-                _role_name(role), _role_name(to)
+                quote_role(role), quote_role(to)
             )
         case op.DropOwned(role=role):
-            return sql.SQL("DROP OWNED BY {}").format(_role_name(role))
+            return sql.SQL("DROP OWNED BY {}").format(quote_role(role))
         case op.DropRole(name):
-            return sql.SQL("DROP ROLE {}").format(_role_name(name))
+            return sql.SQL("DROP ROLE {}").format(quote_role(name))
         case _:
             assert_never(operation)
-
-
-_KINDS: Final[dict[ObjectKind, sql.SQL]] = {
-    "database": sql.SQL("DATABASE"),
-    "schema": sql.SQL("SCHEMA"),
-    "table": sql.SQL("TABLE"),
-}
-
-
-def _objects(
-    operation: op.GrantPrivileges | op.RevokePrivileges,
-) -> Iterator[sql.Identifier]:
-    for name in operation.objects:
-        if operation.kind == "table":
-            yield sql.Identifier(_checked(operation.schema), _checked(name))
-        else:
-            yield _name(name)
-
-
-def _words(kind: ObjectKind, words: Sequence[str]) -> sql.Composed:
-    for word in words:
-        if find_privilege(kind, word) is None:
-            raise Rejected(f"there is no privilege {word!r} on a {kind}")
-    # Identifiers would be quoted, and GRANT takes no quoted words; these are checked.
-    return sql.SQL(", ").join(_WORDS[word] for word in words)
-
-
-_WORDS: Final[dict[str, sql.SQL]] = {
-    "CONNECT": sql.SQL("CONNECT"),
-    "CREATE": sql.SQL("CREATE"),
-    "TEMPORARY": sql.SQL("TEMPORARY"),
-    "USAGE": sql.SQL("USAGE"),
-    "SELECT": sql.SQL("SELECT"),
-    "INSERT": sql.SQL("INSERT"),
-    "UPDATE": sql.SQL("UPDATE"),
-    "DELETE": sql.SQL("DELETE"),
-    "TRUNCATE": sql.SQL("TRUNCATE"),
-    "REFERENCES": sql.SQL("REFERENCES"),
-    "TRIGGER": sql.SQL("TRIGGER"),
-    "MAINTAIN": sql.SQL("MAINTAIN"),
-}
 
 
 def _option(word: str, value: sql.Composable | None) -> list[sql.Composable]:
@@ -285,42 +239,10 @@ def _comment(
 
 
 def _parameter(name: str) -> sql.Identifier:
-    return sql.Identifier(*map(_checked, name.split(".")))
-
-
-def _name(name: str) -> sql.Identifier:
-    return sql.Identifier(_checked(name))
-
-
-def _role_name(name: str) -> sql.Identifier:
-    """Quote a role's name, if it can be one.
-
-    PostgreSQL's grammar takes these two for keywords even when they are quoted:
-    a grant to "public" is a grant to everybody.
-    """
-    if name in {"public", "none"}:
-        raise Rejected("a role cannot have this name")
-    return _name(name)
+    return sql.Identifier(*map(checked_name, name.split(".")))
 
 
 def _value(value: str) -> sql.Literal:
-    if "\0" in value or not _is_utf8(value):
+    if not is_storable(value):
         raise Rejected("a value holds a character that PostgreSQL cannot store")
     return sql.Literal(value)
-
-
-def _checked(name: str) -> str:
-    """Let a name through that reaches the server as it is: psycopg cuts at a NUL."""
-    if not name or "\0" in name or not _is_utf8(name):
-        raise Rejected("a name is empty or holds a character that is not allowed")
-    if len(name.encode()) > LONGEST_NAME:
-        raise Rejected(f"a name is longer than {LONGEST_NAME} bytes")
-    return name
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

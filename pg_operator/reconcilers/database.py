@@ -123,7 +123,7 @@ async def observe_whole_database(
     if not spec.schema_names:
         return observed
     async with link.connections.session(spec.name) as connection:
-        catalog = await observe_catalog(connection, schemas=())
+        catalog = await observe_catalog(connection)
     return replace(
         observed,
         schemas=catalog.schemas,

@@ -8,23 +8,25 @@ from pg_operator.api.conditions import Reason
 from pg_operator.api.guard import Held
 from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec, Permission
 from pg_operator.api.validation import validate_database
-from pg_operator.plan.desired import declared_scope, desired_grants
+from pg_operator.plan.permissions import (
+    declared_scope,
+    desired_grants,
+    wanted_objects,
+)
+from pg_operator.plan.privileges import table_of
 from pg_operator.plan.scope import databases, hold
 from pg_operator.plan.state import (
     DatabaseState,
     Dependencies,
+    Grant,
     Grants,
     Mark,
     Pending,
     RoleState,
 )
 from pg_operator.postgres.errors import DatabaseRefused
-from pg_operator.postgres.observe import (
-    observe_catalog,
-    observe_database,
-    observe_grants,
-    observe_owned,
-)
+from pg_operator.postgres.observe import observe_catalog, observe_database
+from pg_operator.postgres.observe_privileges import Holdings, observe_holdings
 from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.outcome import Key, is_deleting, key_of
 from pg_operator.reconcilers.servers import Link
@@ -100,7 +102,9 @@ def _leave_alone(faulty: Sequence[Held], recorded: Grants) -> Resolved:
                 recorded,
                 database=part.database,
                 schema=part.schema,
-                table=part.table,
+                kind=part.kind,
+                name=part.name,
+                column=part.column,
             )
         error = Pending(part.error.path, Reason.INVALID_SPEC, part.error.message)
         resolved |= Resolved(scope=kept, pending=(error,))
@@ -229,14 +233,13 @@ async def _resolve_entry(link: Link, entry: _Entry, observed: RoleState) -> Reso
         return Resolved(scope=entry.kept, pending=entry.pending)
     if entry.database.allow_connections is not True:
         return _leave_shut(entry, observed, "the database does not accept connections")
-    schemas = [] if permission is None else [s.name for s in permission.schemas]
-    held: Grants = frozenset()
+    wanted = frozenset() if permission is None else wanted_objects(permission)
+    holdings = Holdings()
     try:
         async with link.connections.session(name) as connection:
-            catalog = await observe_catalog(connection, schemas=schemas)
+            catalog = await observe_catalog(connection, wanted=wanted)
             if observed.exists:
-                held = await observe_grants(connection, observed.name)
-                owned = await observe_owned(connection, observed.name)
+                holdings = await observe_holdings(connection, observed.name)
     except DatabaseRefused as refused:
         return _leave_shut(entry, observed, str(refused))
     grants: Grants = frozenset()
@@ -247,12 +250,28 @@ async def _resolve_entry(link: Link, entry: _Entry, observed: RoleState) -> Reso
         )
         scope |= declared_scope((permission,), server_version=version)
         pending += missing
-    if observed.exists:
-        # What it holds as an owner came from nobody, and is nobody's to take away.
-        held = frozenset(
-            grant for grant in held if grant.on not in owned or grant in grants
-        )
-    return Resolved(grants, scope, pending, held)
+    return Resolved(grants, scope, pending, _ours_to_change(holdings, grants))
+
+
+def _ours_to_change(holdings: Holdings, wanted: Grants) -> Grants:
+    """Return what a role holds, as far as it was given or is wanted.
+
+    What it holds as an owner came from nobody, and is nobody's to take away; but what
+    is wanted need not be given to it, nor on the columns of its own tables.
+    """
+    held = frozenset(
+        grant
+        for grant in holdings.grants
+        if grant.on not in holdings.owned or grant in wanted
+    )
+    by_table = frozenset(
+        grant
+        for grant in wanted
+        if grant.on.kind == "column"
+        and table_of(grant.on) in holdings.owned
+        and Grant(table_of(grant.on), grant.privilege) in holdings.grants
+    )
+    return held | by_table
 
 
 def _leave_shut(entry: _Entry, observed: RoleState, why: str) -> Resolved:

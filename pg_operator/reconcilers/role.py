@@ -22,7 +22,7 @@ from pg_operator.plan.state import (
     Pending,
     RoleState,
 )
-from pg_operator.postgres.apply import apply
+from pg_operator.postgres.apply import Applied, apply
 from pg_operator.postgres.observe import observe_dependencies, observe_role
 from pg_operator.reconcilers.context import Context, claimant_of
 from pg_operator.reconcilers.memberships import resolve_memberships
@@ -112,7 +112,7 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
         "oid": oid,
         "deletionPolicy": effective_role_policy(spec.deletion_policy, dependencies),
         "passwordFingerprint": _fingerprint(desired.mark),
-        "grants": _grants_status(resolved, applied.pending),
+        "grants": _grants_status(resolved, applied),
     }
     events: list[Event] = []
     if applied.statements:
@@ -248,13 +248,12 @@ def _fingerprint(mark: object) -> str | None:
     return mark.password if isinstance(mark, Mark) else None
 
 
-def _grants_status(resolved: Resolved, failed: Sequence[Pending]) -> dict[str, Any]:
+def _grants_status(resolved: Resolved, applied: Applied) -> dict[str, Any]:
     """Count the privileges, and list what is missing with its reason."""
-    pending = (*resolved.pending, *failed)
-    wanted = len(resolved.grants)
+    pending = (*resolved.pending, *applied.pending)
     return {
-        "desired": wanted,
-        "applied": wanted - min(wanted, len(failed)),
+        "desired": len(resolved.grants),
+        "applied": len(resolved.grants - applied.ungranted),
         "pending": [
             {"path": part.path, "reason": part.reason, "message": part.message}
             for part in pending[:MOST_PENDING_SHOWN]

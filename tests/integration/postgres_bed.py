@@ -13,7 +13,6 @@ from pg_operator.plan.operations import (
     AlterDatabase,
     CreateDatabase,
     CreateRole,
-    GrantPrivileges,
     GrantRoleToSelf,
     MarkDatabase,
     MarkRole,
@@ -22,6 +21,7 @@ from pg_operator.plan.operations import (
     RevokePublicOnDatabase,
 )
 from pg_operator.plan.policies import sentinel
+from pg_operator.plan.privileges import GrantPrivileges
 from pg_operator.plan.state import (
     Claimant,
     DatabaseState,
@@ -38,10 +38,11 @@ from pg_operator.postgres.dsn import parse_dsn
 from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.observe import (
     observe_database,
-    observe_grants,
     observe_role,
     observe_server,
 )
+from pg_operator.postgres.observe_privileges import observe_grants
+from tests.unit.plan_examples import securables
 
 PASSWORD = "correct horse § battery"
 
@@ -123,11 +124,13 @@ class Bed:
         return await self.apply(
             GrantPrivileges(
                 role,
-                "table" if table else "schema" if schema else "database",
-                database,
+                securables(
+                    "table" if table else "schema" if schema else "database",
+                    database,
+                    (table or schema or database,),
+                    schema if table else "",
+                ),
                 words,
-                (table or schema or database,),
-                schema if table else "",
             )
         )
 

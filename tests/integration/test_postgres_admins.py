@@ -15,9 +15,9 @@ from pg_operator.plan.operations import (
     CreateSchema,
     DropDatabase,
     GrantRoleToSelf,
-    RevokePrivileges,
 )
 from pg_operator.plan.policies import Ownership, ownership
+from pg_operator.plan.privileges import RevokePrivileges
 from pg_operator.plan.rights import missing_rights
 from pg_operator.postgres.apply import apply
 from pg_operator.postgres.errors import DatabaseRefused, MissingPrivilege
@@ -29,6 +29,7 @@ from pg_operator.postgres.observe import (
 from tests.integration.admins import PASSWORD, PROVIDERS, Provider, create_provider
 from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
 from tests.localcluster.postgres import PostgresServer
+from tests.unit.plan_examples import securables
 
 
 @pytest.fixture(params=PROVIDERS)
@@ -65,7 +66,7 @@ async def test_admin_of_a_provider_does_the_whole_job(bed: Bed) -> None:
     async with bed.login(reader, database) as connection:
         await connection.execute("SELECT one FROM app.theirs")
         revoke = RevokePrivileges(
-            reader, "table", database, ("SELECT",), ("theirs",), "app"
+            reader, securables("table", database, ("theirs",), "app"), ("SELECT",)
         )
         assert (await bed.apply(revoke)).pending == ()
         with pytest.raises(errors.InsufficientPrivilege):

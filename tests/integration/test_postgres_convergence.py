@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec
-from pg_operator.plan.desired import (
-    declared_scope,
-    desired_database,
-    desired_grants,
-    desired_role,
-)
+from pg_operator.plan.desired import desired_database, desired_role
 from pg_operator.plan.diff import diff
 from pg_operator.plan.operations import Plan
+from pg_operator.plan.permissions import (
+    declared_scope,
+    desired_grants,
+    wanted_objects,
+)
 from pg_operator.plan.state import DatabaseState, RoleState
 from pg_operator.postgres.apply import Applied, apply
 from pg_operator.postgres.connect import Connection
@@ -22,12 +22,13 @@ from pg_operator.postgres.observe import (
     observe_catalog,
     observe_database,
     observe_dependencies,
-    observe_grants,
     observe_role,
     observe_server,
 )
+from pg_operator.postgres.observe_privileges import observe_grants
 from tests.integration.postgres_bed import Bed, open_bed
 from tests.localcluster.postgres import PostgresServer
+from tests.unit.plan_examples import everything
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ async def plan_database(bed: Bed, spec: DatabaseSpec) -> Plan:
     observed = await bed.database(spec.name)
     if observed.exists:
         async with bed.connections.session(spec.name) as connection:
-            catalog = await observe_catalog(connection, schemas=())
+            catalog = await observe_catalog(connection)
         observed = replace(observed, schemas=catalog.schemas)
     desired = desired_database(
         spec, claimant=bed.claimant("Database"), observed=observed, server=bed.server
@@ -83,7 +84,7 @@ async def plan_role(bed: Bed, spec: DatabaseRoleSpec) -> Plan:
     observed = await bed.role(spec.role_name)
     (permission,) = spec.permissions
     async with bed.connections.session(permission.database) as connection:
-        catalog = await observe_catalog(connection, schemas={"app"})
+        catalog = await observe_catalog(connection, wanted=wanted_objects(permission))
         held = await observe_grants(connection, spec.role_name)
     observed = replace(observed, grants=observed.grants | held)
     version = bed.server.version_number
@@ -141,7 +142,7 @@ async def test_role_with_the_wildcard_follows_tables_and_gives_all_back(
     await carry_out(bed, await plan_role(bed, spec))
     assert await plan_role(bed, spec) == Plan()
     words = {
-        (g.on.table, g.privilege)
+        (g.on.name, g.privilege)
         for g in await bed.grants(spec.role_name, database=shop)
     }
     assert words == {("", "USAGE"), ("later", "SELECT"), ("later", "INSERT")}
@@ -150,7 +151,7 @@ async def test_role_with_the_wildcard_follows_tables_and_gives_all_back(
     applied = await carry_out(bed, await plan_role(bed, nothing))
     assert applied.pending == ()
     words = {
-        (g.on.table, g.privilege)
+        (g.on.name, g.privilege)
         for g in await bed.grants(spec.role_name, database=shop)
     }
     assert words == {("", "USAGE")}
@@ -190,7 +191,7 @@ async def _observe_all(
 ) -> tuple[DatabaseState, RoleState]:
     database, role = bed.name("shop"), bed.name("app")
     await observe_server(connection)
-    await observe_catalog(connection, schemas={"app"})
+    await observe_catalog(connection, wanted=everything(database, "app"))
     await observe_grants(connection, role)
     await observe_dependencies(connection, role)
     return (

@@ -27,6 +27,7 @@ from pg_operator.postgres.observe import (
 )
 from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
 from tests.localcluster.postgres import PostgresServer
+from tests.unit.plan_examples import everything, securables
 
 
 @pytest.fixture
@@ -138,11 +139,13 @@ async def test_schema_is_created_and_found_in_the_catalog(bed: Bed) -> None:
         database=name,
     )
     async with bed.connections.session(name) as connection:
-        catalog = await observe_catalog(connection, schemas={"app", "missing"})
+        catalog = await observe_catalog(
+            connection, wanted=everything(name, "app", "missing")
+        )
     assert catalog.schemas == {"public", "app"}
-    assert catalog.tables == {
-        "app": {"plain", "A View", "parts"},
-        "missing": frozenset(),
+    assert catalog.objects == {
+        *securables("table", name, ("plain", "A View", "parts"), "app"),
+        *securables("sequence", name, ("counter",), "app"),
     }
 
 
@@ -160,8 +163,8 @@ async def test_tables_of_extensions_are_not_in_the_catalog(
         database=name,
     )
     async with bed.connections.session(name) as connection:
-        catalog = await observe_catalog(connection, schemas={"app"})
-    assert catalog.tables == {"app": {"own"}}
+        catalog = await observe_catalog(connection, wanted=everything(name, "app"))
+    assert catalog.objects == set(securables("table", name, ("own",), "app"))
 
 
 async def test_existing_comment_is_kept_and_restored(bed: Bed) -> None:

@@ -8,13 +8,15 @@ from pg_operator.plan.operations import (
     AlterDatabase,
     CreateDatabase,
     CreateSchema,
-    GrantPrivileges,
 )
 from pg_operator.plan.policies import sentinel
+from pg_operator.plan.privileges import GrantPrivileges
 from pg_operator.plan.state import Grant, Securable
-from pg_operator.postgres.observe import observe_catalog, observe_owned
+from pg_operator.postgres.observe import observe_catalog
+from pg_operator.postgres.observe_privileges import observe_holdings
 from tests.integration.postgres_bed import Bed, open_bed
 from tests.localcluster.postgres import PostgresServer
+from tests.unit.plan_examples import everything
 
 # E9 is é in LATIN1, and no character by itself in UTF-8.
 RUN = """
@@ -56,12 +58,12 @@ async def test_table_that_utf8_cannot_name_is_pending_alone(
     role = bed.name("reader")
     await bed.create_role(role, login=False)
     async with bed.connections.session(bytes_database) as connection:
-        catalog = await observe_catalog(connection, schemas={"app"})
-    tables = tuple(sorted(catalog.tables["app"]))
-    assert "orders" in tables
-    applied = await bed.apply(
-        GrantPrivileges(role, "table", bytes_database, ("SELECT",), tables, "app")
-    )
+        catalog = await observe_catalog(
+            connection, wanted=everything(bytes_database, "app")
+        )
+    tables = tuple(sorted(catalog.objects))
+    assert "orders" in {table.name for table in tables}
+    applied = await bed.apply(GrantPrivileges(role, tables, ("SELECT",)))
     assert [(p.path, p.reason) for p in applied.pending] == [
         (f"{bytes_database}.app.caf\\xe9", "NotFound")
     ]
@@ -98,8 +100,8 @@ async def test_role_that_holds_or_owns_what_utf8_cannot_name_is_observed(
     orders = Securable("table", bytes_database, "app", "orders")
     assert Grant(orders, "SELECT") in await bed.grants(role, database=bytes_database)
     async with bed.connections.session(bytes_database) as connection:
-        (owned,) = await observe_owned(connection, role)
-    assert owned.table == "caf\\xe9"
+        (owned,) = (await observe_holdings(connection, role)).owned
+    assert owned.name == "caf\\xe9"
 
 
 async def test_comment_and_setting_in_another_encoding_hide_no_database(

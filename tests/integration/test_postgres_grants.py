@@ -9,16 +9,16 @@ from psycopg import errors
 
 from pg_operator.plan.operations import (
     CreateSchema,
-    GrantPrivileges,
     MarkRole,
-    RevokePrivileges,
     RevokePublicOnSchema,
 )
+from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.state import Grant, Mark, Securable
 from pg_operator.postgres.apply import NOT_EFFECTIVE
 from pg_operator.postgres.errors import Transient
 from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
 from tests.localcluster.postgres import PostgresServer
+from tests.unit.plan_examples import securables
 
 
 @pytest.fixture
@@ -78,7 +78,9 @@ async def test_revoked_privilege_is_gone_and_the_others_stay(
         reader, "SELECT", "INSERT", database=shop, schema="app", table="orders"
     )
     applied = await bed.apply(
-        RevokePrivileges(reader, "table", shop, ("INSERT",), ("orders",), "app")
+        RevokePrivileges(
+            reader, securables("table", shop, ("orders",), "app"), ("INSERT",)
+        )
     )
     assert applied.pending == ()
     async with bed.login(reader, shop) as connection:
@@ -90,7 +92,9 @@ async def test_revoked_privilege_is_gone_and_the_others_stay(
 async def test_revoked_connect_keeps_the_role_out(
     bed: Bed, shop: str, reader: str
 ) -> None:
-    await bed.apply(RevokePrivileges(reader, "database", shop, ("CONNECT",), (shop,)))
+    await bed.apply(
+        RevokePrivileges(reader, securables("database", shop, (shop,)), ("CONNECT",))
+    )
     with pytest.raises(psycopg.OperationalError, match="permission denied"):
         async with bed.login(reader, shop):
             pass
@@ -99,7 +103,9 @@ async def test_revoked_connect_keeps_the_role_out(
 async def test_observed_grants_are_those_made(bed: Bed, shop: str, reader: str) -> None:
     await bed.apply(
         GrantPrivileges(
-            reader, "table", shop, ("SELECT",), ("Line; Items", "orders"), "app"
+            reader,
+            securables("table", shop, ("Line; Items", "orders"), "app"),
+            ("SELECT",),
         )
     )
     assert (await bed.role(reader)).grants == {
@@ -142,7 +148,9 @@ async def test_table_of_another_managed_role_can_be_granted_on(
     async with bed.login(reader, shop) as connection:
         cursor = await connection.execute("SELECT one FROM app.theirs")
         assert await cursor.fetchone() == (1,)
-    revoke = RevokePrivileges(reader, "table", shop, ("SELECT",), ("theirs",), "app")
+    revoke = RevokePrivileges(
+        reader, securables("table", shop, ("theirs",), "app"), ("SELECT",)
+    )
     assert (await bed.apply(revoke)).pending == ()
     async with bed.login(reader, shop) as connection:
         with pytest.raises(errors.InsufficientPrivilege):
@@ -158,17 +166,14 @@ async def test_foreign_table_is_pending_and_the_rest_is_granted(
     applied = await bed.apply(
         GrantPrivileges(
             reader,
-            "table",
-            shop,
+            securables("table", shop, ("Line; Items", "foreign_one", "orders"), "app"),
             ("SELECT",),
-            ("Line; Items", "foreign_one", "orders"),
-            "app",
         )
     )
     (pending,) = applied.pending
     assert pending.path == f"{shop}.app.foreign_one"
     assert pending.reason == "MissingPrivilege"
-    tables = {g.on.table for g in await bed.grants(reader, database=shop)}
+    tables = {g.on.name for g in await bed.grants(reader, database=shop)}
     assert tables == {"", "Line; Items", "orders"}
 
 
@@ -177,13 +182,13 @@ async def test_missing_table_is_pending_and_the_rest_is_granted(
 ) -> None:
     applied = await bed.apply(
         GrantPrivileges(
-            reader, "table", shop, ("SELECT",), ("dropped", "orders"), "app"
+            reader, securables("table", shop, ("dropped", "orders"), "app"), ("SELECT",)
         )
     )
     assert [(p.path, p.reason) for p in applied.pending] == [
         (f"{shop}.app.dropped", "NotFound")
     ]
-    tables = {grant.on.table for grant in await bed.grants(reader, database=shop)}
+    tables = {grant.on.name for grant in await bed.grants(reader, database=shop)}
     assert tables == {"", "orders"}
 
 
@@ -226,7 +231,9 @@ async def test_revoke_of_what_another_granted_is_pending_and_stays_on_record(
     mark = Mark(bed.claimant("DatabaseRole"))
     fallback = Mark(mark.claimant, scope=frozenset({Grant(orders, "SELECT")}))
     applied = await bed.apply(
-        RevokePrivileges(reader, "table", shop, ("SELECT",), ("orders",), "app"),
+        RevokePrivileges(
+            reader, securables("table", shop, ("orders",), "app"), ("SELECT",)
+        ),
         MarkRole(reader, mark, fallback=fallback),
     )
     (pending,) = applied.pending
@@ -241,7 +248,7 @@ async def test_mark_after_effective_revokes_is_the_new_one(
     mark = Mark(bed.claimant("DatabaseRole"))
     fallback = Mark(mark.claimant, password="kept")
     applied = await bed.apply(
-        RevokePrivileges(reader, "schema", shop, ("USAGE",), ("app",)),
+        RevokePrivileges(reader, securables("schema", shop, ("app",)), ("USAGE",)),
         MarkRole(reader, mark, fallback=fallback),
     )
     assert applied.pending == ()
@@ -275,9 +282,11 @@ async def test_thirty_roles_granted_on_the_same_tables_at_once_all_succeed(
     async def grant(role: str) -> None:
         tables = ("Line; Items", "orders")
         applied = await bed.apply(
-            GrantPrivileges(role, "database", shop, ("CONNECT",), (shop,)),
-            GrantPrivileges(role, "schema", shop, ("USAGE",), ("app",)),
-            GrantPrivileges(role, "table", shop, ("SELECT",), tables, "app"),
+            GrantPrivileges(role, securables("database", shop, (shop,)), ("CONNECT",)),
+            GrantPrivileges(role, securables("schema", shop, ("app",)), ("USAGE",)),
+            GrantPrivileges(
+                role, securables("table", shop, tables, "app"), ("SELECT",)
+            ),
         )
         assert applied.pending == ()
 
@@ -315,10 +324,14 @@ async def test_revoke_does_not_wait_for_what_a_grant_waits_for(
         await migration.execute("GRANT SELECT ON app.orders TO PUBLIC")
         with pytest.raises(Transient):
             await bed.apply(
-                RevokePrivileges(reader, "table", shop, ("SELECT",), (items,), "app"),
-                GrantPrivileges(reader, "table", shop, ("SELECT",), ("orders",), "app"),
+                RevokePrivileges(
+                    reader, securables("table", shop, (items,), "app"), ("SELECT",)
+                ),
+                GrantPrivileges(
+                    reader, securables("table", shop, ("orders",), "app"), ("SELECT",)
+                ),
             )
-    tables = {grant.on.table for grant in await bed.grants(reader, database=shop)}
+    tables = {grant.on.name for grant in await bed.grants(reader, database=shop)}
     assert tables == {""}
 
 

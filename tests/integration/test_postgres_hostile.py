@@ -13,6 +13,7 @@ from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.observe import observe_catalog, observe_role
 from tests.integration.postgres_bed import Bed, evil_aclexplode, open_bed
 from tests.localcluster.postgres import PostgresServer
+from tests.unit.plan_examples import everything, securables
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ async def test_functions_of_a_database_owner_are_never_called(
     await bed.grant(tenant, "USAGE", database=database, schema="evil")
     await bed.grants(tenant, database=database)
     async with bed.connections.session(database) as ours:
-        await observe_catalog(ours, schemas={"evil"})
+        await observe_catalog(ours, wanted=everything(database, "evil"))
         cursor = await ours.execute("SELECT count(*) FROM evil.calls")
         assert await cursor.fetchone() == (0,)
 
@@ -130,8 +131,8 @@ async def test_names_with_quotes_and_statements_in_them_stay_names(bed: Bed) -> 
     )
     assert applied.pending == ()
     async with bed.connections.session(database) as connection:
-        catalog = await observe_catalog(connection, schemas={"app"})
-    assert catalog.tables == {"app": {"kept", table}}
+        catalog = await observe_catalog(connection, wanted=everything(database, "app"))
+    assert catalog.objects == set(securables("table", database, ("kept", table), "app"))
 
 
 async def test_mark_copied_to_another_role_is_unverified(bed: Bed) -> None:

@@ -25,7 +25,7 @@ async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
 
 async def schema_owners(bed: Bed, database: str) -> dict[str, str]:
     async with bed.connections.session(database) as connection:
-        catalog = await observe_catalog(connection, schemas=())
+        catalog = await observe_catalog(connection)
     return {k: v for k, v in catalog.schema_owners.items() if k != "public"}
 
 

@@ -31,8 +31,8 @@ from pg_operator.postgres.errors import AlreadyExistsNow, ObjectInUse, Rejected
 from pg_operator.postgres.observe import (
     observe_dependencies,
     observe_homes,
-    observe_owned,
 )
+from pg_operator.postgres.observe_privileges import observe_holdings
 from tests.integration.postgres_bed import (
     PASSWORD,
     Bed,
@@ -297,4 +297,6 @@ async def test_what_a_role_holds_as_owner_counts_as_held(bed: Bed) -> None:
     grants = await bed.grants(role, database=database)
     assert {Grant(mine, "SELECT"), Grant(schema, "CREATE")} <= grants
     async with bed.connections.session(database) as connection:
-        assert await observe_owned(connection, role) == {mine, schema}
+        holdings = await observe_holdings(connection, role)
+    numbers = Securable("sequence", database, "own", "numbers")
+    assert holdings.owned == {mine, numbers, schema}

@@ -11,12 +11,13 @@ from pg_operator.plan.operations import (
     DropDatabase,
     DropOwned,
     DropRole,
-    RevokePrivileges,
 )
+from pg_operator.plan.privileges import RevokePrivileges
 from pg_operator.plan.state import Grant, Mark, Securable
 from pg_operator.postgres.observe import observe_catalog
 from tests.integration.postgres_bed import Bed, evil_aclexplode, open_bed
 from tests.localcluster.postgres import PostgresServer
+from tests.unit.plan_examples import everything, securables
 
 pytestmark = pytest.mark.superuser
 
@@ -41,7 +42,9 @@ async def test_database_role_and_grants_are_made_used_and_dropped(bed: Bed) -> N
         with pytest.raises(errors.InsufficientPrivilege):
             await connection.execute("DELETE FROM app.orders")
     await bed.apply(
-        RevokePrivileges(role, "table", database, ("SELECT",), ("orders",), "app")
+        RevokePrivileges(
+            role, securables("table", database, ("orders",), "app"), ("SELECT",)
+        )
     )
     orders = Securable("table", database, "app", "orders")
     assert Grant(orders, "SELECT") not in await bed.grants(role, database=database)
@@ -72,7 +75,7 @@ async def test_tenants_functions_do_not_make_the_tenant_a_superuser(bed: Bed) ->
     await bed.grant(tenant, "USAGE", database=database, schema="evil")
     await bed.grants(tenant, database=database)
     async with bed.connections.session(database) as ours:
-        await observe_catalog(ours, schemas={"evil"})
+        await observe_catalog(ours, wanted=everything(database, "evil"))
     assert (await bed.role(tenant)).superuser is False
 
 

@@ -55,8 +55,13 @@ ROLE: Document = {
                         "privileges": ["USAGE"],
                         "tables": [
                             {"name": "*", "privileges": ["SELECT"]},
-                            {"name": "Invoices", "privileges": ["INSERT", "UPDATE"]},
+                            {
+                                "name": "Invoices",
+                                "privileges": ["INSERT", "UPDATE"],
+                                "columns": [{"name": "id", "privileges": ["SELECT"]}],
+                            },
                         ],
+                        "sequences": [{"name": "*", "privileges": ["USAGE"]}],
                     },
                     {"name": "audit", "privileges": ["ALL"]},
                 ],

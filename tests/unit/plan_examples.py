@@ -1,5 +1,8 @@
 """Building blocks that the tests of plans share."""
 
+from collections.abc import Iterable
+
+from pg_operator.api.privileges import ObjectKind
 from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec, Permission
 from pg_operator.plan.operations import Operation, Plan
 from pg_operator.plan.state import (
@@ -61,6 +64,48 @@ def on_table(
 ) -> Grants:
     on = Securable("table", database, schema, table)
     return frozenset(Grant(on, word) for word in words)
+
+
+def on_column(
+    table: str,
+    column: str,
+    *words: str,
+    schema: str = "app",
+    database: str = "orders",
+) -> Grants:
+    on = Securable("column", database, schema, table, column)
+    return frozenset(Grant(on, word) for word in words)
+
+
+def on_sequence(
+    sequence: str, *words: str, schema: str = "app", database: str = "orders"
+) -> Grants:
+    on = Securable("sequence", database, schema, sequence)
+    return frozenset(Grant(on, word) for word in words)
+
+
+def securables(
+    kind: ObjectKind, database: str, names: Iterable[str], schema: str = ""
+) -> tuple[Securable, ...]:
+    """Return objects of one kind; databases and schemas are named themselves."""
+    match kind:
+        case "database":
+            return tuple(Securable(kind, name) for name in names)
+        case "schema":
+            return tuple(Securable(kind, database, name) for name in names)
+        case _:
+            return tuple(Securable(kind, database, schema, name) for name in names)
+
+
+def everything(database: str, *schemas: str) -> frozenset[Securable]:
+    """Return every wildcard there is."""
+    kinds: tuple[ObjectKind, ...] = ("table", "sequence")
+    return frozenset(
+        on
+        for schema in schemas
+        for kind in kinds
+        for on in securables(kind, database, ("*",), schema)
+    )
 
 
 def marked_role(*, grants: Grants = frozenset(), scope: Grants) -> RoleState:

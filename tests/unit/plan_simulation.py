@@ -12,17 +12,16 @@ from pg_operator.plan.operations import (
     CreateRole,
     CreateSchema,
     GrantMembership,
-    GrantPrivileges,
     GrantRoleToSelf,
     MarkDatabase,
     MarkRole,
     Operation,
     RevokeMembership,
-    RevokePrivileges,
     RevokePublicOnDatabase,
     RevokePublicOnSchema,
     SetDatabaseParameter,
 )
+from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges, table_of
 from pg_operator.plan.state import (
     UNSET,
     DatabaseState,
@@ -31,7 +30,6 @@ from pg_operator.plan.state import (
     Membership,
     Memberships,
     RoleState,
-    Securable,
     Server,
 )
 from tests.unit.plan_examples import LOGIN
@@ -123,9 +121,9 @@ def _entitled(state: RoleState, operation: Operation) -> RoleState:
         case RevokeMembership():
             return replace(state, memberships=_left(state.memberships, operation))
         case GrantPrivileges():
-            return replace(state, grants=state.grants | written(operation))
+            return replace(state, grants=state.grants | operation.grants())
         case RevokePrivileges():
-            return replace(state, grants=state.grants - written(operation))
+            return replace(state, grants=state.grants - _taken(operation, state.grants))
     raise AssertionError(operation)
 
 
@@ -143,23 +141,15 @@ def _left(held: Memberships, revoked: RevokeMembership) -> Memberships:
     return (held - rows) | (without if revoked.admin_only else set())
 
 
-def written(operation: GrantPrivileges | RevokePrivileges) -> Grants:
-    """Return the single privileges that an operation names."""
-    return frozenset(
-        Grant(_securable(operation, name), privilege)
-        for name in operation.objects
-        for privilege in operation.privileges
-    )
-
-
-def _securable(operation: GrantPrivileges | RevokePrivileges, name: str) -> Securable:
-    match operation.kind:
-        case "database":
-            return Securable("database", name)
-        case "schema":
-            return Securable("schema", operation.database, name)
-        case "table":
-            return Securable("table", operation.database, operation.schema, name)
+def _taken(operation: RevokePrivileges, held: Grants) -> Grants:
+    """Return what a REVOKE takes: on a table, the word on its columns, too."""
+    named = operation.grants()
+    return named | {
+        grant
+        for grant in held
+        if grant.on.kind == "column"
+        and Grant(table_of(grant.on), grant.privilege) in named
+    }
 
 
 def _altered(

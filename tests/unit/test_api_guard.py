@@ -33,7 +33,12 @@ def test_error_in_a_table_holds_that_table_only() -> None:
     (left,) = guarded.spec["permissions"]
     assert left["schemas"] == [{**schema, "tables": tables[1:]}]
     (held,) = guarded.held
-    assert (held.database, held.schema, held.table) == ("orders", "app", "a\n")
+    assert (held.database, held.schema, held.kind, held.name) == (
+        "orders",
+        "app",
+        "table",
+        "a\n",
+    )
     assert held.path_keys == (
         "permissions",
         "orders",
@@ -42,6 +47,29 @@ def test_error_in_a_table_holds_that_table_only() -> None:
         "tables",
         "a\n",
     )
+
+
+def test_error_in_a_column_or_sequence_holds_that_one_only() -> None:
+    columns = [{"name": "*"}, {"name": "id", "privileges": ["SELECT"]}]
+    sequences = [{"name": "ids", "privileges": ["SELCT"]}, {"name": "*"}]
+    schema = {
+        "name": "app",
+        "tables": [{"name": "a", "columns": columns}],
+        "sequences": sequences,
+    }
+    guarded = guarded_role([permission("orders", schemas=[schema])])
+    (left,) = guarded.spec["permissions"]
+    assert left["schemas"] == [
+        {
+            "name": "app",
+            "tables": [{"name": "a", "columns": columns[1:]}],
+            "sequences": [{"name": "ids"}, {"name": "*"}],
+        }
+    ]
+    assert [(held.kind, held.name, held.column) for held in guarded.held] == [
+        ("column", "a", "*"),
+        ("sequence", "ids", None),
+    ]
 
 
 def test_error_in_a_schema_name_holds_the_schema_with_its_tables() -> None:
@@ -62,7 +90,12 @@ def test_error_in_privileges_holds_the_privileges_of_that_entry_only() -> None:
     assert guarded.spec["permissions"] == [{"database": "orders", "schemas": schemas}]
     (held,) = guarded.held
     assert held.path_keys == ("permissions", "orders", "privileges")
-    assert (held.database, held.schema, held.table) == ("orders", None, None)
+    assert (held.database, held.schema, held.kind, held.name) == (
+        "orders",
+        None,
+        None,
+        None,
+    )
 
 
 def test_several_errors_in_one_list_leave_the_right_entries() -> None:

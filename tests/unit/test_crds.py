@@ -24,7 +24,14 @@ from pg_operator.api.specs import (
     DatabaseSpec,
     Kind,
 )
-from pg_operator.api.validation import cluster, common, database, memberships, role
+from pg_operator.api.validation import (
+    cluster,
+    common,
+    database,
+    memberships,
+    permissions,
+    role,
+)
 
 CHECKOUT = Path(__file__).parents[2]
 Schema = dict[str, Any]
@@ -141,11 +148,19 @@ def test_crds_refuse_the_groups_that_validation_refuses() -> None:
 PERMISSIONS = ("spec", "permissions")
 SCHEMAS = (*PERMISSIONS, "schemas")
 TABLES = (*SCHEMAS, "tables")
+COLUMNS = (*TABLES, "columns")
+SEQUENCES = (*SCHEMAS, "sequences")
 
 
 @pytest.mark.parametrize(
     ("path", "kind"),
-    [(PERMISSIONS, "database"), (SCHEMAS, "schema"), (TABLES, "table")],
+    [
+        (PERMISSIONS, "database"),
+        (SCHEMAS, "schema"),
+        (TABLES, "table"),
+        (COLUMNS, "column"),
+        (SEQUENCES, "sequence"),
+    ],
 )
 def test_crd_offers_the_words_of_the_table_of_privileges(
     path: tuple[str, ...], kind: ObjectKind
@@ -160,10 +175,14 @@ def test_crds_have_the_limits_of_validation() -> None:
     def most(kind: Kind, *path: str) -> int:
         return int(schema_at(kind, *path)["maxItems"])
 
-    assert most("DatabaseRole", *PERMISSIONS) == role.MOST_PERMISSIONS
-    assert most("DatabaseRole", *SCHEMAS) == role.MOST_SCHEMAS
-    assert most("DatabaseRole", *TABLES) == role.MOST_TABLES
-    assert most("DatabaseRole", *TABLES, "privileges") == role.MOST_PRIVILEGES
+    assert most("DatabaseRole", *PERMISSIONS) == permissions.MOST_PERMISSIONS
+    assert most("DatabaseRole", *SCHEMAS) == permissions.MOST_SCHEMAS
+    assert most("DatabaseRole", *TABLES) == permissions.MOST_TABLES
+    assert most("DatabaseRole", *COLUMNS) == permissions.MOST_COLUMNS
+    assert most("DatabaseRole", *SEQUENCES) == permissions.MOST_SEQUENCES
+    for path in (TABLES, COLUMNS, SEQUENCES):
+        words = most("DatabaseRole", *path, "privileges")
+        assert words == permissions.MOST_PRIVILEGES
     assert most("Database", "spec", "schemas") == database.MOST_SCHEMAS
     assert most("DatabaseRole", "spec", "memberOf") == memberships.MOST_MEMBERSHIPS
     allowed = most("DatabaseCluster", "spec", "allowedMemberships")

@@ -17,7 +17,6 @@ from pg_operator.plan.operations import (
     DropOwned,
     DropRole,
     GrantMembership,
-    GrantPrivileges,
     GrantRoleToSelf,
     MarkDatabase,
     MarkRole,
@@ -25,14 +24,14 @@ from pg_operator.plan.operations import (
     Plan,
     ReassignOwned,
     RevokeMembership,
-    RevokePrivileges,
     RevokePublicOnDatabase,
     RevokePublicOnSchema,
     SetDatabaseParameter,
     TerminateSessions,
 )
+from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.state import Mark, Membership, Password
-from tests.unit.plan_examples import DATABASE, ROLE
+from tests.unit.plan_examples import DATABASE, ROLE, securables
 
 PASSWORD = Password("fingerprint", SecretText("correct horse"))
 # Every operation, how it reads, and where it runs: database and lock.
@@ -124,19 +123,23 @@ OPERATIONS: tuple[tuple[Operation, str, str | None, str | None], ...] = (
     ),
     (MarkRole("app", Mark(ROLE)), "mark role app managed", None, "role:app"),
     (
-        GrantPrivileges("app", "database", "orders", ("CONNECT",), ("orders",)),
+        GrantPrivileges(
+            "app", securables("database", "orders", ("orders",)), ("CONNECT",)
+        ),
         "grant CONNECT on database orders to role app",
         None,
         "database:orders",
     ),
     (
-        GrantPrivileges("app", "schema", "orders", ("USAGE",), ("sales",)),
+        GrantPrivileges("app", securables("schema", "orders", ("sales",)), ("USAGE",)),
         "grant USAGE on schema sales in database orders to role app",
         "orders",
         "catalog",
     ),
     (
-        RevokePrivileges("app", "table", "orders", ("DELETE",), ("a", "b"), "sales"),
+        RevokePrivileges(
+            "app", securables("table", "orders", ("a", "b"), "sales"), ("DELETE",)
+        ),
         "revoke DELETE on 2 tables of schema sales in database orders from role app",
         "orders",
         "catalog",
@@ -188,7 +191,9 @@ def test_neighbours_share_a_transaction_with_sorted_locks_named_once() -> None:
     operations = (
         AlterRole("b", login=True),
         AlterRole("a", login=True),
-        GrantPrivileges("a", "database", "orders", ("CONNECT",), ("orders",)),
+        GrantPrivileges(
+            "a", securables("database", "orders", ("orders",)), ("CONNECT",)
+        ),
         MarkRole("b", None),
     )
     (batch,) = Plan(operations).batches()

@@ -19,17 +19,16 @@ from pg_operator.plan.operations import (
     DropDatabase,
     DropOwned,
     DropRole,
-    GrantPrivileges,
     GrantRoleToSelf,
     MarkDatabase,
     MarkRole,
     Operation,
     Plan,
     ReassignOwned,
-    RevokePrivileges,
     TerminateSessions,
 )
 from pg_operator.plan.policies import released, sentinel
+from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.state import (
     DatabaseState,
     Dependencies,
@@ -43,6 +42,7 @@ from tests.unit.plan_examples import (
     marked_role,
     on_database,
     on_table,
+    securables,
 )
 
 SCOPE = on_table("*", "SELECT")
@@ -131,7 +131,9 @@ def test_sessions_end_after_new_ones_are_shut_out_for_good() -> None:
 def test_what_a_role_owns_goes_to_the_heir_of_its_namespace() -> None:
     plan = delete_role(APP, entangled(owner_in=("orders",), granted_in=("stock",)))
     assert plan.operations[2:] == (
-        GrantPrivileges(HEIR.name, "schema", "orders", ("CREATE",), ("app", "sales")),
+        GrantPrivileges(
+            HEIR.name, securables("schema", "orders", ("app", "sales")), ("CREATE",)
+        ),
         ReassignOwned("orders", "app", HEIR.name),
         DropOwned("orders", "app"),
         DropOwned("stock", "app"),
@@ -178,7 +180,9 @@ def test_database_privileges_go_at_once() -> None:
     shut = delete_role(replace(APP, grants=held)).batches()[0]
     assert shut.operations == (
         AlterRole("app", login=False),
-        RevokePrivileges("app", "database", "orders", ("CONNECT",), ("orders",)),
+        RevokePrivileges(
+            "app", securables("database", "orders", ("orders",)), ("CONNECT",)
+        ),
     )
     assert shut.locks == ("database:orders", "role:app")
 

@@ -1,15 +1,19 @@
 """What permissions mean in a database as it is."""
 
+from typing import Any
+
 import pytest
 
 from pg_operator.api.privileges import PRIVILEGES
-from pg_operator.plan.desired import declared_scope, desired_grants
+from pg_operator.plan.permissions import declared_scope, desired_grants, wanted_objects
 from pg_operator.plan.scope import covered, databases, hold
-from pg_operator.plan.state import Catalog, Grants
+from pg_operator.plan.state import Catalog, Grants, Securable
 from tests.unit.plan_examples import (
     PG18,
+    on_column,
     on_database,
     on_schema,
+    on_sequence,
     on_table,
     permission,
 )
@@ -18,7 +22,14 @@ PG16 = 160000
 CATALOG = Catalog(
     "orders",
     schemas=frozenset({"app", "public"}),
-    tables={"app": frozenset({"a", "b"}), "public": frozenset()},
+    objects=frozenset(
+        {
+            Securable("table", "orders", "app", "a"),
+            Securable("table", "orders", "app", "b"),
+            Securable("column", "orders", "app", "a", "id"),
+            Securable("sequence", "orders", "app", "ids"),
+        }
+    ),
 )
 TABLE_WORDS = tuple(privilege.word for privilege in PRIVILEGES["table"])
 
@@ -59,6 +70,70 @@ def test_wildcard_is_every_table_that_exists_and_stays_a_wildcard_in_the_scope()
     assert grants == on_table("a", "SELECT", "INSERT") | on_table("b", "SELECT")
     scope = declared_scope([entry], server_version=PG18)
     assert scope == on_table("*", "SELECT") | on_table("a", "INSERT")
+
+
+def test_columns_and_sequences_are_granted_where_they_exist() -> None:
+    entry = permission(
+        schemas=[
+            {
+                "name": "app",
+                "tables": [
+                    {
+                        "name": "a",
+                        "columns": [
+                            {"name": "id", "privileges": ["ALL"]},
+                            {"name": "later", "privileges": ["SELECT"]},
+                        ],
+                    }
+                ],
+                "sequences": [
+                    {"name": "*", "privileges": ["USAGE"]},
+                    {"name": "later", "privileges": ["SELECT"]},
+                ],
+            }
+        ],
+    )
+    grants, pending = desired_grants(entry, catalog=CATALOG, server_version=PG18)
+    all_on_a_column = ("SELECT", "INSERT", "UPDATE", "REFERENCES")
+    assert grants == (
+        on_column("a", "id", *all_on_a_column) | on_sequence("ids", "USAGE")
+    )
+    under = "spec.permissions[orders].schemas[app]"
+    assert {(part.path, part.reason) for part in pending} == {
+        (f"{under}.tables[a].columns[later]", "ColumnNotFound"),
+        (f"{under}.sequences[later]", "SequenceNotFound"),
+    }
+    assert declared_scope([entry], server_version=PG18) == (
+        on_column("a", "id", *all_on_a_column)
+        | on_column("a", "later", "SELECT")
+        | on_sequence("*", "USAGE")
+        | on_sequence("later", "SELECT")
+    )
+
+
+def test_wildcard_is_of_one_kind() -> None:
+    assert covered(on_sequence("a", "SELECT"), on_table("*", "SELECT")) == frozenset()
+    tables = permission(schemas=on_tables(("*", "ALL")))
+    grants, _ = desired_grants(tables, catalog=CATALOG, server_version=PG18)
+    assert {grant.on.kind for grant in grants} == {"table"}
+
+
+def test_only_what_is_granted_on_is_looked_for() -> None:
+    schemas = [
+        {
+            "name": "app",
+            "privileges": ["USAGE"],
+            "tables": [
+                {"name": "a", "columns": [{"name": "id", "privileges": ["SELECT"]}]},
+                {"name": "b", "privileges": []},
+            ],
+            "sequences": [{"name": "*", "privileges": ["USAGE"]}],
+        }
+    ]
+    assert wanted_objects(permission(privileges=["CONNECT"], schemas=schemas)) == {
+        Securable("column", "orders", "app", "a", "id"),
+        Securable("sequence", "orders", "app", "*"),
+    }
 
 
 def test_wildcard_of_an_empty_schema_waits_for_nothing() -> None:
@@ -154,6 +229,7 @@ SCOPE = (
     | on_schema("app", "USAGE")
     | on_table("*", "SELECT")
     | on_table("a", "DELETE")
+    | on_column("a", "id", "SELECT")
     | on_database("stock", "CONNECT")
 )
 
@@ -187,17 +263,28 @@ def test_scope_covers_what_it_names_and_every_table_of_its_wildcards(
             {"database": "orders", "schema": "app"},
             on_schema("app", "USAGE")
             | on_table("*", "SELECT")
-            | on_table("a", "DELETE"),
+            | on_table("a", "DELETE")
+            | on_column("a", "id", "SELECT"),
         ),
         (
-            {"database": "orders", "schema": "app", "table": "a"},
-            on_table("a", "DELETE"),
+            {"database": "orders", "schema": "app", "kind": "table", "name": "a"},
+            on_table("a", "DELETE") | on_column("a", "id", "SELECT"),
+        ),
+        (
+            {
+                "database": "orders",
+                "schema": "app",
+                "kind": "column",
+                "name": "a",
+                "column": "id",
+            },
+            on_column("a", "id", "SELECT"),
         ),
         ({"database": "gone"}, frozenset()),
     ],
 )
 def test_hold_keeps_what_the_scope_has_under_a_path(
-    path: dict[str, str], kept: Grants
+    path: dict[str, Any], kept: Grants
 ) -> None:
     assert hold(SCOPE, **path) == kept
 

@@ -13,12 +13,12 @@ from pg_operator.plan.memberships import DesiredMemberships, desired_memberships
 from pg_operator.plan.operations import (
     CreateRole,
     GrantMembership,
-    GrantPrivileges,
     MarkRole,
     Plan,
     RevokeMembership,
 )
 from pg_operator.plan.policies import released
+from pg_operator.plan.privileges import GrantPrivileges
 from pg_operator.plan.state import Dependencies, Mark, Membership, RoleState
 from tests.unit.plan_examples import (
     LOGIN,

@@ -17,7 +17,8 @@ names = st.text(max_size=12)
 securables = st.one_of(
     st.builds(Securable, st.just("database"), names),
     st.builds(Securable, st.just("schema"), names, names),
-    st.builds(Securable, st.just("table"), names, names, names),
+    st.builds(Securable, st.sampled_from(("table", "sequence")), names, names, names),
+    st.builds(Securable, st.just("column"), names, names, names, names),
 )
 marks = st.builds(
     Mark,

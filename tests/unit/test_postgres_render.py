@@ -7,21 +7,24 @@ import pglast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pglast.enums import RoleSpecType
+from pglast.enums import DropBehavior, RoleSpecType
 
 from pg_operator.api.privileges import PRIVILEGES, ObjectKind
 from pg_operator.api.secret import SecretText
 from pg_operator.plan import operations as op
+from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.state import (
     Claimant,
     Mark,
     Membership,
     Password,
+    Securable,
     Server,
 )
 from pg_operator.postgres.errors import Rejected
 from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.render import render
+from tests.unit.plan_examples import securables
 
 KEYRING = Keyring.from_secret({"current": b"k", "k": b"k" * 32})
 MARK = Mark(Claimant("owner", "Database", "team", "uid", "name"))
@@ -80,16 +83,18 @@ def words(kind: ObjectKind) -> st.SearchStrategy[tuple[str, ...]]:
     return st.lists(st.sampled_from(known), min_size=1, unique=True).map(tuple)
 
 
+@st.composite
 def privileges(
-    make: type[op.GrantPrivileges] | type[op.RevokePrivileges],
-) -> st.SearchStrategy[op.GrantPrivileges | op.RevokePrivileges]:
-    one = st.tuples(names)
-    several = st.lists(names, min_size=1, max_size=5).map(tuple)
-    return st.one_of(
-        st.builds(make, names, st.just("database"), names, words("database"), one),
-        st.builds(make, names, st.just("schema"), names, words("schema"), one),
-        st.builds(make, names, st.just("table"), names, words("table"), several, names),
-    )
+    draw: st.DrawFn, make: type[GrantPrivileges] | type[RevokePrivileges]
+) -> GrantPrivileges | RevokePrivileges:
+    kind = draw(st.sampled_from(list(PRIVILEGES)))
+    most = 1 if kind == "database" else 5
+    objects = draw(st.lists(names, min_size=1, max_size=most))
+    schema, table = draw(names), draw(names)
+    on = securables(kind, "db", objects, schema)
+    if kind == "column":
+        on = tuple(Securable(kind, "db", schema, table, name) for name in objects)
+    return make(draw(names), on, draw(words(kind)))
 
 
 booleans = st.none() | st.booleans()
@@ -162,8 +167,8 @@ OPERATIONS: Final[
         st.builds(op.RevokeMembership, names, names, names, st.booleans()),
     ),
     op.MarkRole: ("CommentStmt", st.builds(op.MarkRole, names, some_marks, comments)),
-    op.GrantPrivileges: ("GrantStmt", privileges(op.GrantPrivileges)),
-    op.RevokePrivileges: ("GrantStmt", privileges(op.RevokePrivileges)),
+    GrantPrivileges: ("GrantStmt", privileges(GrantPrivileges)),
+    RevokePrivileges: ("GrantStmt", privileges(RevokePrivileges)),
     op.TerminateSessions: ("SelectStmt", st.builds(op.TerminateSessions, names)),
     op.ReassignOwned: (
         "ReassignOwnedStmt",
@@ -195,7 +200,9 @@ def test_operation_is_one_statement_of_its_kind(
 
 @given(name=names, role=names, schema=names)
 def test_names_arrive_as_they_were_written(name: str, role: str, schema: str) -> None:
-    grant = op.GrantPrivileges(role, "table", "db", ("SELECT",), (name,), schema)
+    grant = GrantPrivileges(
+        role, securables("table", "db", (name,), schema), ("SELECT",)
+    )
     tree = parse(sql_of(grant))
     (table,) = tree.objects
     (grantee,) = tree.grantees
@@ -204,12 +211,34 @@ def test_names_arrive_as_they_were_written(name: str, role: str, schema: str) ->
     assert grantee.rolename == role
 
 
+@given(table=names, columns=st.lists(names, min_size=1, max_size=3))
+def test_columns_arrive_with_each_word(table: str, columns: list[str]) -> None:
+    on = tuple(Securable("column", "db", "app", table, name) for name in columns)
+    tree = parse(sql_of(GrantPrivileges("app", on, ("SELECT", "UPDATE"))))
+    assert [one.relname for one in tree.objects] == [table]
+    written = [
+        (word.priv_name, [column.sval for column in word.cols])
+        for word in tree.privileges
+    ]
+    assert written == [("select", columns), ("update", columns)]
+
+
+def test_revoke_takes_along_what_was_passed_on() -> None:
+    on = securables("sequence", "db", ("ids",), "app")
+    tree = parse(sql_of(RevokePrivileges("app", on, ("USAGE",))))
+    assert tree.behavior == DropBehavior.DROP_CASCADE
+
+
 @pytest.mark.parametrize("name", ["public", "none"])
 @pytest.mark.parametrize(
     "make",
     [
-        lambda role: op.GrantPrivileges(role, "schema", "db", ("USAGE",), ("app",)),
-        lambda role: op.RevokePrivileges(role, "schema", "db", ("USAGE",), ("app",)),
+        lambda role: GrantPrivileges(
+            role, securables("schema", "db", ("app",)), ("USAGE",)
+        ),
+        lambda role: RevokePrivileges(
+            role, securables("schema", "db", ("app",)), ("USAGE",)
+        ),
         lambda role: op.CreateRole(
             role, login=True, connection_limit=None, password=None
         ),
@@ -264,15 +293,17 @@ def test_name_that_would_become_another_is_refused(
 
 
 def test_word_that_is_no_privilege_is_refused() -> None:
-    operation = op.GrantPrivileges(
-        "app", "table", "db", ("SELECT TO x; --",), ("orders",), "app"
+    operation = GrantPrivileges(
+        "app", securables("table", "db", ("orders",), "app"), ("SELECT TO x; --",)
     )
     with pytest.raises(Rejected):
         sql_of(operation)
 
 
 def test_word_of_another_kind_of_object_is_refused() -> None:
-    operation = op.GrantPrivileges("app", "schema", "db", ("SELECT",), ("app",))
+    operation = GrantPrivileges(
+        "app", securables("schema", "db", ("app",)), ("SELECT",)
+    )
     with pytest.raises(Rejected):
         sql_of(operation)
 
@@ -298,11 +329,11 @@ def _with_name(kind: type[op.Operation], name: str) -> op.Operation:
         op.GrantMembership: op.GrantMembership("app", Membership(name)),
         op.RevokeMembership: op.RevokeMembership(name, "readers", "admin"),
         op.MarkRole: op.MarkRole(name, MARK),
-        op.GrantPrivileges: op.GrantPrivileges(
-            "app", "table", "db", ("SELECT",), ("orders", name), "app"
+        GrantPrivileges: GrantPrivileges(
+            "app", securables("table", "db", ("orders", name), "app"), ("SELECT",)
         ),
-        op.RevokePrivileges: op.RevokePrivileges(
-            name, "schema", "db", ("USAGE",), ("app",)
+        RevokePrivileges: RevokePrivileges(
+            name, securables("schema", "db", ("app",)), ("USAGE",)
         ),
         op.TerminateSessions: op.TerminateSessions(name),
         op.ReassignOwned: op.ReassignOwned("db", "app", name),

@@ -105,8 +105,9 @@ def test_samples_refer_only_to_what_they_make() -> None:
         for permission in document["spec"].get("permissions", []):
             for schema in permission.get("schemas", []):
                 assert schema["name"] in schemas[permission["database"]]
-                tables = [table["name"] for table in schema.get("tables", [])]
-                assert tables in ([], [WILDCARD])
+                for kind in ("tables", "sequences"):
+                    names = [entry["name"] for entry in schema.get(kind, [])]
+                    assert names in ([], [WILDCARD])
 
 
 def test_samples_ship_no_dsn() -> None:

@@ -1,0 +1,167 @@
+"""What permissions come to, in a database as it is. Pure."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from pg_operator.api.privileges import ALL, ObjectKind, expand_all
+from pg_operator.api.specs import (
+    WILDCARD,
+    ObjectPermission,
+    Permission,
+    SchemaPermission,
+)
+from pg_operator.plan.state import Catalog, Grant, Grants, Pending, Securable
+
+# Where in a schema of `permissions` objects of a kind are written.
+LISTS: Final[dict[ObjectKind, str]] = {"table": "tables", "sequence": "sequences"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What one list of words is about: where it stands, and on what object it is."""
+
+    path: str
+    on: Securable
+    words: tuple[str, ...]
+
+
+def declared_scope(permissions: Iterable[Permission], *, server_version: int) -> Grants:
+    """Return what permissions may grant: `ALL` as words, `*` as written.
+
+    Words that the server does not know yet are left out. Schemas and what is in them
+    need not exist.
+    """
+    return frozenset(
+        Grant(entry.on, word)
+        for permission in permissions
+        for entry in _entries(permission)
+        for word in _expand(entry, server_version)
+        & expand_all(entry.on.kind, server_version)
+    )
+
+
+def desired_grants(
+    permission: Permission, *, catalog: Catalog, server_version: int
+) -> tuple[Grants, tuple[Pending, ...]]:
+    """Return what a permission grants in a database as it is, and what it cannot yet.
+
+    `*` becomes every object that exists. An object that does not, and a word that the
+    server does not know, is pending. `catalog` must have what `wanted_objects` lists.
+    """
+    grants: set[Grant] = set()
+    pending: list[Pending] = []
+    missing_schemas: set[str] = set()
+    for entry in _entries(permission):
+        on = entry.on
+        known = expand_all(on.kind, server_version)
+        words = _expand(entry, server_version)
+        pending += [
+            _unsupported(entry.path, word, server_version)
+            for word in sorted(words - known)
+        ]
+        if on.schema and on.schema not in catalog.schemas:
+            if on.schema not in missing_schemas:
+                missing_schemas.add(on.schema)
+                pending.append(_schema_not_found(on))
+            continue
+        objects = _objects(on, catalog)
+        if on.name not in {"", WILDCARD} and not objects:
+            pending.append(_object_not_found(entry))
+        grants |= {Grant(each, word) for each in objects for word in words & known}
+    return frozenset(grants), tuple(pending)
+
+
+def wanted_objects(permission: Permission) -> frozenset[Securable]:
+    """Return the objects in schemas that a permission is about, `*` as written."""
+    return frozenset(entry.on for entry in _entries(permission) if entry.on.name)
+
+
+def _objects(on: Securable, catalog: Catalog) -> frozenset[Securable]:
+    """Return what there is of an object, or of a wildcard."""
+    if on.kind in {"database", "schema"}:
+        return frozenset({on})
+    if on.name != WILDCARD:
+        return catalog.objects & {on}
+    return frozenset(
+        each for each in catalog.objects if replace(each, name=WILDCARD) == on
+    )
+
+
+def _entries(permission: Permission) -> Iterator[_Entry]:
+    """Walk a permission; what has no words is no entry."""
+    return (entry for entry in _walk(permission) if entry.words)
+
+
+def _walk(permission: Permission) -> Iterator[_Entry]:
+    path = f"spec.permissions[{permission.database}]"
+    database = Securable("database", permission.database)
+    yield _Entry(path, database, permission.privileges)
+    for schema in permission.schemas:
+        under = f"{path}.schemas[{schema.name}]"
+        on = Securable("schema", permission.database, schema.name)
+        yield _Entry(under, on, schema.privileges)
+        yield from _walk_schema(under, on, schema)
+
+
+def _walk_schema(
+    path: str, schema: Securable, written: SchemaPermission
+) -> Iterator[_Entry]:
+    for table in written.tables:
+        under = f"{path}.tables[{table.name}]"
+        on = replace(schema, kind="table", name=table.name)
+        yield _Entry(under, on, table.privileges)
+        for column in table.columns:
+            part = replace(on, kind="column", column=column.name)
+            yield _Entry(f"{under}.columns[{column.name}]", part, column.privileges)
+    others: dict[ObjectKind, tuple[ObjectPermission, ...]] = {
+        "sequence": written.sequences,
+    }
+    for kind, entries in others.items():
+        for entry in entries:
+            under = f"{path}.{LISTS[kind]}[{entry.name}]"
+            yield _Entry(
+                under, replace(schema, kind=kind, name=entry.name), entry.privileges
+            )
+
+
+def _expand(entry: _Entry, server_version: int) -> frozenset[str]:
+    written = frozenset(entry.words)
+    return expand_all(entry.on.kind, server_version) if ALL in written else written
+
+
+def _unsupported(path: str, word: str, server_version: int) -> Pending:
+    message = (
+        f"PostgreSQL {server_version // 10000} has no privilege {word} on this kind "
+        f"of object; remove the word or upgrade the server"
+    )
+    return Pending(f"{path}.privileges[{word}]", "PrivilegeNotSupported", message)
+
+
+def _schema_not_found(on: Securable) -> Pending:
+    message = (
+        f"schema {on.schema} does not exist in database {on.database}; it is granted "
+        f"on when it does"
+    )
+    path = f"spec.permissions[{on.database}].schemas[{on.schema}]"
+    return Pending(path, "SchemaNotFound", message)
+
+
+_NOT_FOUND: Final[dict[ObjectKind, str]] = {
+    "table": "TableNotFound",
+    "column": "ColumnNotFound",
+    "sequence": "SequenceNotFound",
+}
+
+
+def _object_not_found(entry: _Entry) -> Pending:
+    on = entry.on
+    if on.kind == "column":
+        what = f"column {on.column} does not exist in table {on.name} of"
+    else:
+        what = f"{on.kind} {on.name} does not exist in"
+    message = (
+        f"{what} schema {on.schema} of database {on.database}, or belongs to an "
+        f"extension; it is granted on when it does"
+    )
+    return Pending(entry.path, _NOT_FOUND[on.kind], message)

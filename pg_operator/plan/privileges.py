@@ -1,0 +1,178 @@
+"""Granting and revoking as values, and which of them a change of grants takes. Pure.
+
+Sets of single words become few statements: objects of a schema that share their words
+are named together.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Final, TypeVar
+
+from pg_operator.api.privileges import ObjectKind
+from pg_operator.plan.scope import covered
+from pg_operator.plan.state import Grant, Grants, Securable
+
+# PostgreSQL 18 locks each named table, and its lock table is finite.
+LONGEST_LIST: Final = 1000
+
+_PLURALS: Final[dict[ObjectKind, str]] = {
+    "database": "databases",
+    "schema": "schemas",
+    "table": "tables",
+    "column": "columns",
+    "sequence": "sequences",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Privileges:
+    """Words on objects of one kind: of one schema, and columns of one table.
+
+    At most 1,000 objects.
+    """
+
+    role: str
+    on: tuple[Securable, ...]
+    privileges: tuple[str, ...]
+
+    @property
+    def kind(self) -> ObjectKind:
+        """The kind of all the objects."""
+        return self.on[0].kind
+
+    @property
+    def database(self) -> str:
+        """The database that the objects are in."""
+        return self.on[0].database
+
+    def grants(self) -> Grants:
+        """Return every single word on every single object."""
+        return frozenset(Grant(on, word) for on in self.on for word in self.privileges)
+
+    def _described(self) -> str:
+        """Say words and objects; many objects by their number."""
+        words = ", ".join(self.privileges)
+        on = self.on[0]
+        if on.kind == "database":
+            return f"{words} on database {on.database}"
+        if on.kind == "schema":
+            names = [each.schema for each in self.on]
+            place = f"database {on.database}"
+        elif on.kind == "column":
+            names = [each.column for each in self.on]
+            place = f"table {on.name} of schema {on.schema} in database {on.database}"
+        else:
+            names = [each.name for each in self.on]
+            place = f"schema {on.schema} in database {on.database}"
+        several = f"{len(names)} {_PLURALS[on.kind]}"
+        objects = several if len(names) > 1 else f"{on.kind} {names[0]}"
+        return f"{words} on {objects} {'in' if on.kind == 'schema' else 'of'} {place}"
+
+
+@dataclass(frozen=True, slots=True)
+class GrantPrivileges(_Privileges):
+    """GRANT words ON objects TO role."""
+
+    def __str__(self) -> str:
+        return f"grant {self._described()} to role {self.role}"
+
+
+@dataclass(frozen=True, slots=True)
+class RevokePrivileges(_Privileges):
+    """REVOKE words ON objects FROM role."""
+
+    def __str__(self) -> str:
+        return f"revoke {self._described()} from role {self.role}"
+
+
+@dataclass(frozen=True, slots=True)
+class PrivilegeChanges:
+    """What to revoke and what to grant, each in the order it must run."""
+
+    revokes: tuple[RevokePrivileges, ...]
+    grants: tuple[GrantPrivileges, ...]
+
+
+def privilege_changes(
+    role: str,
+    *,
+    desired: Grants,
+    held: Grants,
+    recorded: Grants,
+    scope: Grants,
+) -> PrivilegeChanges:
+    """Return what makes a role hold what is desired, and nothing of ours beyond it.
+
+    Args:
+        role: The role.
+        desired: What it shall hold.
+        held: What it holds.
+        recorded: The scope of what was ours so far: only that is revoked.
+        scope: The scope of what is ours from now on: that is not revoked.
+
+    """
+    ours = covered(held, recorded)
+    revoked = ours - covered(ours, scope)
+    # REVOKE on a table also takes the word away from each of its columns.
+    wiped = frozenset(
+        grant
+        for grant in held
+        if grant.on.kind == "column"
+        and Grant(table_of(grant.on), grant.privilege) in revoked
+    )
+    granted = (desired - (held - revoked - wiped)) | (wiped - revoked)
+    revokes = _statements(RevokePrivileges, role, revoked - wiped)
+    grants = _statements(GrantPrivileges, role, granted)
+    return PrivilegeChanges(
+        # A schema opens before what is in it, and closes after; columns follow tables.
+        revokes=tuple(sorted(revokes, key=lambda each: _place(each, last="schema"))),
+        grants=tuple(sorted(grants, key=lambda each: _place(each, last="column"))),
+    )
+
+
+def table_of(column: Securable) -> Securable:
+    """Return the table that a column is in."""
+    return replace(column, kind="table", column="")
+
+
+Statement = TypeVar("Statement", GrantPrivileges, RevokePrivileges)
+
+
+def _statements(
+    make: type[Statement], role: str, grants: Grants
+) -> Iterator[Statement]:
+    words: defaultdict[Securable, set[str]] = defaultdict(set)
+    for grant in grants:
+        words[grant.on].add(grant.privilege)
+    groups: defaultdict[tuple[Securable, tuple[str, ...]], list[Securable]]
+    groups = defaultdict(list)
+    for on, held in words.items():
+        groups[_home(on), tuple(sorted(held))].append(on)
+    for (_, privileges), objects in sorted(groups.items()):
+        for chunk in _chunks(sorted(objects), LONGEST_LIST):
+            yield make(role, chunk, privileges)
+
+
+def _home(on: Securable) -> Securable:
+    """Return what objects have in common that one statement can name."""
+    if on.kind in {"database", "schema"}:
+        return on
+    return replace(on, column="") if on.kind == "column" else replace(on, name="")
+
+
+def _place(
+    statement: GrantPrivileges | RevokePrivileges, *, last: ObjectKind
+) -> tuple[str, int]:
+    order: list[ObjectKind] = ["schema", "table", "sequence", "column"]
+    if last == "schema":
+        order = [*order[1:], "schema"]
+    rank = order.index(statement.kind) if statement.kind in order else -1
+    return statement.database, rank
+
+
+def _chunks(objects: Iterable[Securable], size: int) -> Iterator[tuple[Securable, ...]]:
+    rest = iter(objects)
+    while chunk := tuple(islice(rest, size)):
+        yield chunk

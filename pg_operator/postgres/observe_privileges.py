@@ -1,0 +1,198 @@
+"""Reads who may do what: ACLs in, grants out, nothing written.
+
+A role's privileges are found from pg_shdepend, which lists for each role the objects
+that it owns (deptype "o") or whose ACL names it ("a"), instead of by opening every ACL
+of the database. A missing ACL means that the owner holds everything; `acldefault` says
+what that is. Members of extensions and the schemas of PostgreSQL itself are left out:
+nothing of ours is granted there.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from pg_operator.api.specs import WILDCARD
+from pg_operator.plan.state import Grant, Grants, Securable
+from pg_operator.postgres.connect import Connection
+from pg_operator.postgres.rows import read_rows
+
+_DATABASE_GRANTS: Final = """
+SELECT DISTINCT d.datname::text, a.privilege_type
+FROM pg_catalog.pg_shdepend AS s
+JOIN pg_catalog.pg_database AS d ON d.oid = s.objid
+CROSS JOIN LATERAL pg_catalog.aclexplode(
+    coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) AS a
+WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+  AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = %(role)s)
+  AND s.deptype IN ('a', 'o')
+  AND s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass
+  AND a.grantee = s.refobjid
+"""
+
+_HOLDINGS: Final = """
+WITH role AS (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = %(role)s),
+named AS MATERIALIZED (
+    SELECT DISTINCT classid, objid, objsubid
+    FROM pg_catalog.pg_shdepend AS s
+    WHERE refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+      AND refobjid = (SELECT oid FROM role) AND deptype IN ('a', 'o')
+      AND dbid = (SELECT oid FROM pg_catalog.pg_database
+                  WHERE datname = pg_catalog.current_database())
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d
+                      WHERE d.classid = s.classid AND d.objid = s.objid
+                        AND d.deptype = 'e')),
+object AS (
+    SELECT 'schema' AS kind, n.oid AS home, '' AS name, '' AS part,
+           n.nspowner AS owner,
+           coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner)) AS acl
+    FROM named
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = objid
+    WHERE classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
+    UNION ALL
+    SELECT CASE c.relkind WHEN 'S' THEN 'sequence' ELSE 'table' END,
+           c.relnamespace, c.relname::text, '', c.relowner,
+           coalesce(c.relacl, pg_catalog.acldefault(
+               CASE c.relkind WHEN 'S' THEN 's'::"char" ELSE 'r' END, c.relowner))
+    FROM named
+    JOIN pg_catalog.pg_class AS c ON c.oid = objid
+    WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objsubid = 0
+      AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+    UNION ALL
+    SELECT 'column', c.relnamespace, c.relname::text, t.attname::text, c.relowner,
+           t.attacl
+    FROM named
+    JOIN pg_catalog.pg_attribute AS t ON t.attrelid = objid AND t.attnum = objsubid
+    JOIN pg_catalog.pg_class AS c ON c.oid = objid
+    WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objsubid <> 0
+      AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT t.attisdropped)
+SELECT DISTINCT o.kind, n.nspname::text, o.name, o.part, a.privilege_type,
+       o.owner = a.grantee
+FROM object AS o
+JOIN pg_catalog.pg_namespace AS n ON n.oid = o.home
+CROSS JOIN LATERAL pg_catalog.aclexplode(o.acl) AS a
+WHERE a.grantee = (SELECT oid FROM role)
+  AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+"""
+
+# Of the schemas in `all_tables` every table, else those that are named; so for the
+# sequences. Columns are those of named tables.
+_OBJECTS: Final = """
+SELECT CASE c.relkind WHEN 'S' THEN 'sequence' ELSE 'table' END,
+       n.nspname::text, c.relname::text, ''
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = ANY (%(schemas)s)
+  AND CASE WHEN c.relkind = 'S'
+      THEN n.nspname = ANY (%(all_sequences)s) OR (n.nspname, c.relname) IN (
+          SELECT * FROM ROWS FROM (pg_catalog.unnest(%(in)s::text[]),
+                                   pg_catalog.unnest(%(names)s::text[])))
+      WHEN c.relkind IN ('r', 'p', 'v', 'm', 'f')
+      THEN n.nspname = ANY (%(all_tables)s) OR (n.nspname, c.relname) IN (
+          SELECT * FROM ROWS FROM (pg_catalog.unnest(%(in)s::text[]),
+                                   pg_catalog.unnest(%(names)s::text[])))
+      ELSE false END
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d
+                  WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                    AND d.objid = c.oid AND d.deptype = 'e')
+"""
+
+_COLUMNS: Final = """
+SELECT w.of_schema, w.of_table, w.name
+FROM ROWS FROM (pg_catalog.unnest(%(schemas)s::text[]),
+                pg_catalog.unnest(%(tables)s::text[]),
+                pg_catalog.unnest(%(names)s::text[]))
+    AS w (of_schema, of_table, name)
+JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.of_schema
+JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.of_table
+    AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+JOIN pg_catalog.pg_attribute AS t ON t.attrelid = c.oid AND t.attname = w.name
+    AND t.attnum > 0 AND NOT t.attisdropped
+WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d
+                  WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                    AND d.objid = c.oid AND d.deptype = 'e')
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a role holds itself inside a database, and on what of it as the owner.
+
+    What it inherits or PUBLIC holds does not count.
+    """
+
+    grants: Grants = frozenset()
+    owned: frozenset[Securable] = frozenset()
+
+
+async def observe_holdings(connection: Connection, role: str) -> Holdings:
+    """Read what a role holds itself inside the connected database."""
+    database = connection.info.dbname
+    grants, owned = set(), set()
+    for kind, schema, name, column, privilege, is_owner in await read_rows(
+        connection, _HOLDINGS, role=role
+    ):
+        on = Securable(kind, database, schema, name, column)
+        grants.add(Grant(on, privilege))
+        if is_owner:
+            owned.add(on)
+    return Holdings(frozenset(grants), frozenset(owned))
+
+
+async def observe_grants(connection: Connection, role: str) -> Grants:
+    """Read what a role holds itself inside the connected database."""
+    return (await observe_holdings(connection, role)).grants
+
+
+async def observe_database_grants(connection: Connection, role: str) -> Grants:
+    """Read what a role holds itself on databases, from any database."""
+    return frozenset(
+        Grant(Securable("database", database), privilege)
+        for database, privilege in await read_rows(
+            connection, _DATABASE_GRANTS, role=role
+        )
+    )
+
+
+async def observe_objects(
+    connection: Connection, wanted: Collection[Securable]
+) -> frozenset[Securable]:
+    """Read which of the wanted objects exist in the connected database.
+
+    `*` is every object of its kind in the schema.
+    """
+    columns = [on for on in wanted if on.kind == "column"]
+    relations = [on for on in wanted if on.kind in {"table", "sequence"}]
+    found = await _observe_relations(connection, relations) if relations else set()
+    if columns:
+        found |= await _observe_columns(connection, columns)
+    return frozenset(found)
+
+
+async def _observe_relations(
+    connection: Connection, wanted: Collection[Securable]
+) -> set[Securable]:
+    named = [on for on in wanted if on.name != WILDCARD]
+    everything = [on for on in wanted if on.name == WILDCARD]
+    rows = await read_rows(
+        connection,
+        _OBJECTS,
+        schemas=sorted({on.schema for on in wanted}),
+        all_tables=[on.schema for on in everything if on.kind == "table"],
+        all_sequences=[on.schema for on in everything if on.kind == "sequence"],
+        **{"in": [on.schema for on in named]},
+        names=[on.name for on in named],
+    )
+    return {Securable(kind, connection.info.dbname, *names) for kind, *names in rows}
+
+
+async def _observe_columns(
+    connection: Connection, wanted: Collection[Securable]
+) -> set[Securable]:
+    rows = await read_rows(
+        connection,
+        _COLUMNS,
+        schemas=[on.schema for on in wanted],
+        tables=[on.name for on in wanted],
+        names=[on.column for on in wanted],
+    )
+    return {Securable("column", connection.info.dbname, *names) for names in rows}

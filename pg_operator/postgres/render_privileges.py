@@ -1,0 +1,88 @@
+"""GRANT and REVOKE as SQL."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from psycopg import sql
+
+from pg_operator.api.privileges import ObjectKind, find_privilege
+from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
+from pg_operator.plan.state import Securable
+from pg_operator.postgres.errors import Rejected
+from pg_operator.postgres.quote import quote_name, quote_role
+
+
+def render_privileges(operation: GrantPrivileges | RevokePrivileges) -> sql.Composed:
+    """Return the one statement of an operation.
+
+    Raises:
+        Rejected: a name or word that cannot be sent.
+    """
+    words = render_words(operation.kind, operation.privileges)
+    objects = sql.SQL(", ").join(map(_object, operation.on))
+    if operation.kind == "column":
+        words = _on_columns(operation.privileges, operation.on)
+        objects = sql.Composed([_object(operation.on[0])])
+    kind = _KINDS[operation.kind]
+    role = quote_role(operation.role)
+    if isinstance(operation, GrantPrivileges):
+        return sql.SQL("GRANT {} ON {} {} TO {}").format(words, kind, objects, role)
+    # What the role passed on goes, too: it must not keep a right by lending it.
+    return sql.SQL("REVOKE {} ON {} {} FROM {} CASCADE").format(
+        words, kind, objects, role
+    )
+
+
+def render_words(kind: ObjectKind, words: Sequence[str]) -> sql.Composed:
+    """Return the words of a GRANT.
+
+    Raises:
+        Rejected: there is no such word for this kind.
+    """
+    for word in words:
+        if find_privilege(kind, word) is None:
+            raise Rejected(f"there is no privilege {word!r} on a {kind}")
+    # Identifiers would be quoted, and GRANT takes no quoted words; these are checked.
+    return sql.SQL(", ").join(_WORDS[word] for word in words)
+
+
+def _on_columns(words: Sequence[str], columns: Sequence[Securable]) -> sql.Composed:
+    names = sql.SQL(", ").join(quote_name(on.column) for on in columns)
+    return sql.SQL(", ").join(
+        sql.SQL("{} ({})").format(render_words("column", [word]), names)
+        for word in words
+    )
+
+
+def _object(on: Securable) -> sql.Identifier:
+    match on.kind:
+        case "database":
+            return quote_name(on.database)
+        case "schema":
+            return quote_name(on.schema)
+        case _:
+            return quote_name(on.schema, on.name)
+
+
+_KINDS: Final[dict[ObjectKind, sql.SQL]] = {
+    "database": sql.SQL("DATABASE"),
+    "schema": sql.SQL("SCHEMA"),
+    "table": sql.SQL("TABLE"),
+    "column": sql.SQL("TABLE"),
+    "sequence": sql.SQL("SEQUENCE"),
+}
+
+_WORDS: Final[dict[str, sql.SQL]] = {
+    "CONNECT": sql.SQL("CONNECT"),
+    "CREATE": sql.SQL("CREATE"),
+    "TEMPORARY": sql.SQL("TEMPORARY"),
+    "USAGE": sql.SQL("USAGE"),
+    "SELECT": sql.SQL("SELECT"),
+    "INSERT": sql.SQL("INSERT"),
+    "UPDATE": sql.SQL("UPDATE"),
+    "DELETE": sql.SQL("DELETE"),
+    "TRUNCATE": sql.SQL("TRUNCATE"),
+    "REFERENCES": sql.SQL("REFERENCES"),
+    "TRIGGER": sql.SQL("TRIGGER"),
+    "MAINTAIN": sql.SQL("MAINTAIN"),
+}
