@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 import psycopg
@@ -14,8 +15,10 @@ from psycopg.rows import AsyncRowFactory, TupleRow, tuple_row
 from pg_operator.postgres.dsn import Dsn
 from pg_operator.postgres.encodings import in_utf8, speak_in_bytes
 from pg_operator.postgres.errors import (
+    AuthenticationFailed,
     DatabaseRefused,
     PostgresError,
+    ServerRefused,
     ServerUnreachable,
     Transient,
     translate,
@@ -26,6 +29,9 @@ SEARCH_PATH: Final = "pg_catalog, pg_temp"
 # Any number will do, as long as every version of the operator uses the same.
 LOCK_CLASS: Final = 0x70676F70
 CONCURRENT_CREATIONS: Final = 2
+LOGIN_TRIGGERS: Final = 170000
+TRANSACTION_TIMEOUT: Final = 170000
+_LOST: Final = (ServerUnreachable, ServerRefused, AuthenticationFailed)
 
 
 class Connection(psycopg.AsyncConnection[TupleRow]):
@@ -85,6 +91,7 @@ class ServerConnections:
         self._busy = 0
         self._idle: list[_Idle] = []  # the least recently used first
         self._closed = False
+        self._session: dict[str, str] = {}
 
     @contextlib.asynccontextmanager
     async def session(self, database: str | None = None) -> AsyncIterator[Connection]:
@@ -138,7 +145,29 @@ class ServerConnections:
                 return idle.connection
         while len(self._idle) + self._busy > self._max_connections:
             await self._idle.pop(self._least_useful()).connection.close()
-        return await open_connection(self._dsn, database)
+        try:
+            return await self._open(database)
+        except _LOST:
+            if database == self._dsn.dbname:
+                raise
+        # Only the DSN's own database speaks for the server: others have owners.
+        async with await self._open(self._dsn.dbname) as own:
+            may_skip_triggers = _may_skip_triggers(own)
+        if may_skip_triggers:
+            return await self._open(database, event_triggers="off")
+        raise DatabaseRefused(
+            "the database lets nobody in, although its server answers: is there a login"
+            " trigger, or a line for it in pg_hba.conf?"
+        )
+
+    async def _open(self, database: str, **session: str) -> Connection:
+        """Connect, with what this server is known to need."""
+        settings = self._session | session
+        connection = await open_connection(self._dsn, database, session=settings)
+        if connection.info.server_version >= TRANSACTION_TIMEOUT:
+            # Older servers refuse a session that starts with a setting they lack.
+            self._session["transaction_timeout"] = "0"
+        return connection
 
     def _least_useful(self) -> int:
         """Choose what makes room: every object's work returns to the DSN's database."""
@@ -175,8 +204,19 @@ def _failure(
     return failure
 
 
-async def open_connection(dsn: Dsn, database: str) -> Connection:
+def _may_skip_triggers(connection: Connection) -> bool:
+    """Tell whether our login may start sessions that run no login trigger."""
+    info = connection.info
+    is_superuser = info.parameter_status("is_superuser") == "on"
+    return is_superuser and info.server_version >= LOGIN_TRIGGERS
+
+
+async def open_connection(
+    dsn: Dsn, database: str, *, session: Mapping[str, str] = MappingProxyType({})
+) -> Connection:
     """Connect to one database and make sure of who and where we are.
+
+    `session` has settings to start with, beside those that every server knows.
 
     Raises:
         PostgresError: no connection, or the session is not as we asked for it.
@@ -186,7 +226,9 @@ async def open_connection(dsn: Dsn, database: str) -> Connection:
         # psycopg resolves host names without a limit of time of its own.
         async with asyncio.timeout((dsn.connect_timeout + 1) * (len(dsn.hosts) + 1)):
             connection = await Connection.connect(
-                dsn.conninfo(database), autocommit=True, prepare_threshold=None
+                dsn.conninfo(database, session=session),
+                autocommit=True,
+                prepare_threshold=None,
             )
     except psycopg.Error as error:
         failure = translate_connect(error)

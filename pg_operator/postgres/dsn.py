@@ -9,6 +9,7 @@ import re
 import socket
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import psycopg
@@ -64,6 +65,9 @@ _SESSION: Final[Mapping[str, str]] = {
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "5s",
     "idle_session_timeout": "0",
+    # It would end the session at the first error that a savepoint is there for.
+    "exit_on_error": "off",
+    "quote_all_identifiers": "off",
 }
 
 # Addresses of cloud metadata services that are not link-local.
@@ -91,9 +95,17 @@ class Dsn:
     connect_timeout: int
     _parameters: Mapping[str, str]
 
-    def conninfo(self, database: str) -> str:
-        """Return libpq's connection string for one database, password included."""
-        return conninfo.make_conninfo(**{**self._parameters, "dbname": database})
+    def conninfo(
+        self, database: str, *, session: Mapping[str, str] = MappingProxyType({})
+    ) -> str:
+        """Return libpq's connection string for one database, password included.
+
+        `session` has further settings to start with; a server that does not know one
+        refuses the connection.
+        """
+        further = "".join(f" -c {name}={value}" for name, value in session.items())
+        changes = {"dbname": database, "options": self._parameters["options"] + further}
+        return conninfo.make_conninfo(**{**self._parameters, **changes})
 
     def __repr__(self) -> str:
         return f"Dsn(hosts={self.hosts}, ports={self.ports}, dbname={self.dbname!r})"

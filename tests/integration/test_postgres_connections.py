@@ -80,8 +80,10 @@ async def test_connections_never_exceed_the_limit_over_many_databases(
         await bed.create_database(database)
     opened: list[Connection] = []
 
-    async def open_and_remember(dsn: Dsn, database: str) -> Connection:
-        opened.append(await open_connection(dsn, database))
+    async def open_and_remember(
+        dsn: Dsn, database: str, *, session: Mapping[str, str]
+    ) -> Connection:
+        opened.append(await open_connection(dsn, database, session=session))
         return opened[-1]
 
     monkeypatch.setattr(connect, "open_connection", open_and_remember)

@@ -2,16 +2,26 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
-from psycopg import errors
+from psycopg import conninfo, errors
 
+from pg_operator.api.secret import SecretText
 from pg_operator.plan.operations import MarkDatabase, MarkRole
-from pg_operator.plan.state import Claimant, Mark, UnverifiedMark
-from pg_operator.postgres.errors import DatabaseRefused
+from pg_operator.plan.privileges import GrantPrivileges
+from pg_operator.plan.state import Claimant, Grant, Mark, Securable, UnverifiedMark
+from pg_operator.postgres.connect import LOGIN_TRIGGERS, ServerConnections
+from pg_operator.postgres.dsn import Dsn, parse_dsn
+from pg_operator.postgres.errors import DatabaseRefused, ServerUnreachable
 from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.observe import observe_catalog, observe_role
-from tests.integration.postgres_bed import Bed, evil_aclexplode, open_bed
+from tests.integration.postgres_bed import (
+    Bed,
+    evil_aclexplode,
+    open_bed,
+    run_as_superuser,
+)
 from tests.localcluster.postgres import PostgresServer
 from tests.unit.plan_examples import everything, securables
 
@@ -81,6 +91,103 @@ async def test_setting_of_a_database_owner_does_not_reach_us(
         )
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "exit_on_error = on",
+        "quote_all_identifiers = on",
+        "transaction_timeout = 1",
+        "idle_in_transaction_session_timeout = 1",
+    ],
+)
+async def test_work_is_done_whatever_a_database_owner_sets(
+    bed: Bed, theirs: tuple[str, str], setting: str
+) -> None:
+    """Found by setting every setting that an owner may to every kind of value."""
+    database, tenant = theirs
+    reader = bed.name("reader")
+    await bed.create_role(reader)
+    await bed.execute(
+        "CREATE SCHEMA app", "CREATE TABLE app.orders (id int)", database=database
+    )
+    if setting.startswith("transaction_timeout") and bed.server.version_number < 170000:
+        pytest.skip("transaction_timeout came with PostgreSQL 17")
+    async with bed.login(tenant, database) as connection:
+        await connection.execute(f"ALTER DATABASE {database} SET {setting}")
+    await bed.connections.discard(database)
+    tables = securables("table", database, ("gone", "orders"), "app")
+    applied = await bed.apply(GrantPrivileges(reader, tables, ("SELECT",)))
+    assert [p.path for p in applied.pending] == [f"{database}.app.gone"]
+    orders = Securable("table", database, "app", "orders")
+    assert await bed.grants(reader, database=database) == {Grant(orders, "SELECT")}
+    async with bed.connections.session(database) as ours:
+        catalog = await observe_catalog(ours, wanted=everything(database, "app"))
+    assert catalog.objects == {orders}
+
+
+LOGIN_TRIGGER = (
+    (
+        "CREATE FUNCTION public.nobody() RETURNS event_trigger LANGUAGE plpgsql"
+        " AS 'BEGIN RAISE EXCEPTION ''password authentication failed''; END'"
+    ),
+    "CREATE EVENT TRIGGER nobody ON login EXECUTE FUNCTION public.nobody()",
+    "ALTER EVENT TRIGGER nobody ENABLE ALWAYS",
+)
+
+
+async def test_login_trigger_that_fails_is_one_databases_problem(
+    bed: Bed, theirs: tuple[str, str], server: PostgresServer
+) -> None:
+    """Even one that speaks like a server that does not know our password."""
+    if bed.server.version_number < LOGIN_TRIGGERS:
+        pytest.skip("login triggers came with PostgreSQL 17")
+    database, _ = theirs
+    await run_as_superuser(server.superuser_dsn, *LOGIN_TRIGGER, database=database)
+    with pytest.raises(DatabaseRefused, match="although its server answers"):
+        async with bed.connections.session(database):
+            pass
+
+
+async def test_superuser_gets_past_a_login_trigger(
+    bed: Bed, theirs: tuple[str, str], server: PostgresServer
+) -> None:
+    if bed.server.version_number < LOGIN_TRIGGERS:
+        pytest.skip("login triggers came with PostgreSQL 17")
+    database, _ = theirs
+    await run_as_superuser(server.superuser_dsn, *LOGIN_TRIGGER, database=database)
+    async with (
+        open_bed(server.superuser_dsn) as superuser,
+        superuser.connections.session(database) as ours,
+    ):
+        assert ours.info.dbname == database
+
+
+async def test_server_that_is_gone_is_no_databases_problem(bed: Bed) -> None:
+    dsn = conninfo.make_conninfo(bed.dsn, port="1")
+    connections = ServerConnections(parse_dsn(SecretText(dsn), allow_loopback=True))
+    with pytest.raises(ServerUnreachable):
+        async with connections.session("theirs"):
+            pass
+
+
+async def test_options_that_a_pooler_drops_are_missed(
+    bed: Bed, theirs: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PgBouncer's ignore_startup_parameters: nothing then beats an owner's settings."""
+    database, tenant = theirs
+    async with bed.login(tenant, database) as connection:
+        await connection.execute(f"ALTER DATABASE {database} SET role = {tenant}")
+    whole = Dsn.conninfo
+
+    def without_options(dsn: Dsn, name: str, **_: Any) -> str:
+        return conninfo.make_conninfo(whole(dsn, name), options="")
+
+    monkeypatch.setattr(Dsn, "conninfo", without_options)
+    with pytest.raises(DatabaseRefused, match="changes the sessions"):
+        async with bed.connections.session(database):
+            pass
+
+
 async def test_functions_of_a_database_owner_are_never_called(
     bed: Bed, theirs: tuple[str, str]
 ) -> None:
@@ -100,6 +207,37 @@ async def test_functions_of_a_database_owner_are_never_called(
     async with bed.connections.session(database) as ours:
         await observe_catalog(ours, wanted=everything(database, "evil"))
         cursor = await ours.execute("SELECT count(*) FROM evil.calls")
+        assert await cursor.fetchone() == (0,)
+
+
+CALLED = "INSERT INTO public.calls VALUES (current_user)"
+
+
+async def test_operator_in_public_is_never_called(
+    bed: Bed, theirs: tuple[str, str]
+) -> None:
+    """It fits our queries better than PostgreSQL's own, which takes a cast."""
+    database, tenant = theirs
+    await bed.execute(
+        f"GRANT CREATE, USAGE ON SCHEMA public TO {tenant}", database=database
+    )
+    async with bed.login(tenant, database) as connection:
+        await connection.execute("CREATE TABLE public.calls (who text)")
+        await connection.execute("GRANT INSERT ON public.calls TO PUBLIC")
+        await connection.execute(
+            "CREATE FUNCTION public.same(oid, regclass) RETURNS bool LANGUAGE sql"
+            f" AS '{CALLED}; SELECT true'"
+        )
+        await connection.execute(
+            "CREATE OPERATOR public.= (FUNCTION = public.same, LEFTARG = oid,"
+            " RIGHTARG = regclass)"
+        )
+    await bed.connections.discard(database)
+    await bed.grant(tenant, "USAGE", database=database, schema="public")
+    await bed.grants(tenant, database=database)
+    async with bed.connections.session(database) as ours:
+        await observe_catalog(ours, wanted=everything(database, "public"))
+        cursor = await ours.execute("SELECT count(*) FROM public.calls")
         assert await cursor.fetchone() == (0,)
 
 
