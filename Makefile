@@ -15,6 +15,9 @@ FIND_PYTHON := for python in python3.11 python3.12 python3.13 python3.14 python3
 VERSIONS ?= 14 15 16 17 18
 PYTHON ?= $(shell $(FIND_PYTHON))
 
+# Control planes side by side in the cluster tier, which mostly waits.
+BEDS ?= 3
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
@@ -53,7 +56,8 @@ build: setup
 
 .PHONY: test
 test: build ## Run the unit, integration and cluster tiers.
-	$(PY) -m pytest -m "not slow" tests/unit tests/integration tests/cluster
+	$(PY) -m pytest -n 2 -m "not slow" tests/unit tests/integration
+	$(PY) -m pytest -n $(BEDS) --dist worksteal -m "not slow" tests/cluster
 
 .PHONY: test-slow
 test-slow: build ## Run the large and long cases.

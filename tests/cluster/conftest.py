@@ -16,6 +16,9 @@ from tests.localcluster.progress import Progress
 from tests.localcluster.runs import LOCAL, run_directory
 
 CLEANUP_SECONDS = 60
+OUR_KINDS = "databaseroles,databases,databaseclusters"
+COLUMNS = "custom-columns=:.kind,:.metadata.namespace,:.metadata.name"
+NONE = "<none>"
 # Where each operator log ended when the test began.
 LOG_OFFSETS = pytest.StashKey[dict[Path, int]]()
 
@@ -92,18 +95,18 @@ def delete_objects(kubectl: Kubectl, *, prefix: str) -> list[str]:
     """Delete a test's objects of ours; return those not gone in time."""
 
     def left() -> list[str]:
-        own = kubectl.run("get", "databaseroles,databases", "--output=name")
-        clusters = kubectl.run("get", "databaseclusters", "--output=name")
-        shared = [
-            name
-            for name in clusters.split()
-            if name.partition("/")[2].startswith(prefix)
+        rows = kubectl.run("get", OUR_KINDS, "--all-namespaces", "--output", COLUMNS)
+        found = [row.split() for row in rows.splitlines()[1:]]
+        return [
+            f"{kind.lower()}/{name}"
+            for kind, namespace, name in found
+            if namespace == prefix or (namespace == NONE and name.startswith(prefix))
         ]
-        return own.split() + shared
 
     targets = left()
-    if targets:
-        kubectl("delete", "--wait=false", "--ignore-not-found", *targets)
+    if not targets:
+        return []
+    kubectl("delete", "--wait=false", "--ignore-not-found", *targets)
     wait_until(lambda: not left(), timeout=CLEANUP_SECONDS)
     return left()
 

@@ -18,13 +18,19 @@ LISTEN = "0A"
 
 
 def wait_until(condition: Callable[[], bool], *, timeout: float) -> bool:
-    """Ask again and again until `condition` holds; False after `timeout` seconds."""
+    """Ask again and again until `condition` holds; False after `timeout` seconds.
+
+    It rests as long as asking takes: what is waited for needs the processor too.
+    """
     deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
+    while True:
+        asked = time.monotonic()
+        if condition():
+            return True
+        answered = time.monotonic()
+        if answered > deadline:
             return False
-        time.sleep(POLL_SECONDS)
-    return True
+        time.sleep(max(POLL_SECONDS, answered - asked))
 
 
 def answers(url: str) -> bool:
