@@ -49,7 +49,11 @@ class Reason(enum.StrEnum):
     # What could not be done on the server, or not yet.
     PASSWORD_PENDING = "PasswordPending"  # noqa: S105
     PARTIALLY_APPLIED = "PartiallyApplied"
+    SERVER_BUSY = "ServerBusy"
     SERVER_ERROR = "ServerError"
+
+    # What the API server did not let the operator do.
+    FORBIDDEN = "Forbidden"
 
     # The Service of a Database.
     SERVICE_CONFLICT = "ServiceConflict"

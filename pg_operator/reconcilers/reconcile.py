@@ -7,6 +7,7 @@ from typing import Final, NoReturn, Self
 
 from pg_operator.api.conditions import Reason
 from pg_operator.kube.client import Kubernetes
+from pg_operator.kube.errors import Forbidden, NamespaceTerminating
 from pg_operator.postgres.errors import (
     AlreadyExistsNow,
     AuthenticationFailed,
@@ -96,6 +97,19 @@ class Reconcilers:
         obj = self._context.objects.get(key)
         if obj is None:
             return await self._forget(key)
+        try:
+            return await self._reconcile(key, obj)
+        except NamespaceTerminating:
+            raise
+        except Forbidden as error:
+            blocked = Blocked(
+                Reason.FORBIDDEN,
+                f"the API server refuses the operator a right that it needs: {error}; "
+                "compare its ClusterRoles with those of config/rbac",
+            )
+            return replace(blocked.outcome(obj), retry=True)
+
+    async def _reconcile(self, key: Key, obj: Object) -> Outcome:
         if key.kind == "DatabaseCluster":
             return await reconcile_cluster(self._context, key, obj)
         if is_deleting(obj) and is_let_go(obj):
@@ -164,14 +178,18 @@ class Reconcilers:
             if keeps_everything(key.kind, obj["spec"]):
                 return Outcome(release=True)
             return deletion_blocked(blocked.message)
-        if isinstance(error, AlreadyExistsNow | NotFound | Transient):
+        is_passing = isinstance(error, Transient) and is_current(obj)
+        if is_passing or isinstance(error, AlreadyExistsNow | NotFound):
             return Outcome(retry=True)
-        reason = (
-            Reason.MISSING_PRIVILEGES
-            if isinstance(error, MissingPrivilege)
-            else Reason.SERVER_ERROR
-        )
-        blocked = Blocked(reason, str(error))
+        blocked = Blocked(_reason(error), str(error))
         if is_deleting(obj):
             blocked = deletion_blocked(blocked.message)
         return replace(blocked.outcome(obj), retry=True)
+
+
+def _reason(error: PostgresError) -> Reason:
+    if isinstance(error, Transient):
+        return Reason.SERVER_BUSY
+    if isinstance(error, MissingPrivilege):
+        return Reason.MISSING_PRIVILEGES
+    return Reason.SERVER_ERROR

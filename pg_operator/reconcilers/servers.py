@@ -1,7 +1,8 @@
 """The servers behind DatabaseClusters: one link each, opened once and shared."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from pg_operator.api.conditions import Reason
@@ -82,8 +83,7 @@ class Servers:
         Raises:
             Unavailable: the server cannot be used.
         """
-        entry = self._entry(cluster["metadata"]["name"])
-        async with entry.lock:
+        async with self._locked(cluster) as entry:
             return await self._renew(entry, cluster)
 
     async def link(self, cluster: Object) -> Link:
@@ -92,8 +92,7 @@ class Servers:
         Raises:
             Unavailable: the last probe failed; only the next one finds out more.
         """
-        entry = self._entry(cluster["metadata"]["name"])
-        async with entry.lock:
+        async with self._locked(cluster) as entry:
             if entry.failure is not None:
                 # Raised many times: it would keep the frames of each.
                 raise entry.failure.with_traceback(None)
@@ -124,6 +123,17 @@ class Servers:
         """Close every connection."""
         for name in tuple(self._entries):
             await self.forget(name)
+
+    @asynccontextmanager
+    async def _locked(self, cluster: Object) -> AsyncIterator[_Entry]:
+        """Hold a DatabaseCluster's entry, which may be forgotten while one waits."""
+        name = cluster["metadata"]["name"]
+        while True:
+            entry = self._entry(name)
+            async with entry.lock:
+                if self._entries.get(name) is entry:
+                    yield entry
+                    return
 
     def _entry(self, cluster_name: str) -> _Entry:
         return self._entries.setdefault(cluster_name, _Entry())

@@ -112,12 +112,12 @@ class Backlog(Generic[K]):
             self._due[key] = moment
             heapq.heappush(self._moments, (moment, next(self._order), key))
 
-    def retry(self, key: K, *, now: float) -> float:
+    def retry(self, key: K, *, now: float, at_least: float = 0.0) -> float:
         """Queue a key after its backoff, which doubles each time; return the delay."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         doubled = FIRST_BACKOFF * (1 << min(failures, _MOST_DOUBLINGS))
-        delay = min(doubled, LONGEST_BACKOFF) * self._jitter()
+        delay = max(min(doubled, LONGEST_BACKOFF) * self._jitter(), at_least)
         self.add_after(key, delay, now=now)
         return delay
 
@@ -213,9 +213,9 @@ class WorkQueue(Generic[K]):
         self._backlog.add_after(key, delay, now=self._clock())
         self._changed.set()
 
-    def retry(self, key: K) -> float:
-        """Queue a key after its backoff; return that in seconds."""
-        delay = self._backlog.retry(key, now=self._clock())
+    def retry(self, key: K, *, at_least: float = 0.0) -> float:
+        """Queue a key after its backoff, `at_least` that many seconds; return them."""
+        delay = self._backlog.retry(key, now=self._clock(), at_least=at_least)
         self._on_retry(key)
         self._changed.set()
         return delay

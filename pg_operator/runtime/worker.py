@@ -7,7 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 from pg_operator.api.specs import FINALIZER
-from pg_operator.kube.errors import Conflict, KubernetesError, NotFound
+from pg_operator.kube.errors import (
+    Conflict,
+    KubernetesError,
+    NotFound,
+    TooManyRequests,
+)
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
 from pg_operator.runtime.cache import Cache
 from pg_operator.runtime.feed import Feed
@@ -72,7 +77,8 @@ class Worker:
             try:
                 result = await self._turn(key)
             except KubernetesError as error:
-                result, delay = "error", self.queue.retry(key)
+                asked = error.retry_after if isinstance(error, TooManyRequests) else 0
+                result, delay = "error", self.queue.retry(key, at_least=asked or 0)
                 logger.warning("Failed, trying again in %.1f s: %s", delay, error)
             except Exception:
                 result, delay = "error", self.queue.retry(key)

@@ -53,3 +53,16 @@ def test_outage_concerns_the_cluster_and_changed_objects_only(
     login(cluster, user=user, password="the new one", dbname="postgres").close()
     with pytest.raises(psycopg.OperationalError, match="password authentication"):
         login(cluster, user=user, password="the old one", dbname="postgres")
+
+
+def test_new_object_behind_a_lock_says_so_and_goes_on_after_it(
+    cluster: LocalCluster, kubectl: Kubectl, namespace: str
+) -> None:
+    connect_cluster(cluster, kubectl, namespace)
+    with psycopg.connect(cluster.postgres.superuser_dsn) as blocker:
+        # What CREATE ROLE writes to.
+        blocker.execute("LOCK TABLE pg_catalog.pg_authid IN EXCLUSIVE MODE")
+        kubectl.apply(documents(database_role(namespace, namespace)))
+        reason = "jsonpath={.status.conditions[?(@.type=='Ready')].reason}"
+        kubectl.wait(f"pgrole/{namespace}", f"{reason}=ServerBusy", timeout=60)
+    kubectl.wait(f"pgrole/{namespace}", "condition=Ready", timeout=60)

@@ -69,3 +69,17 @@ async def test_objects_that_lost_the_server_during_a_probe_are_woken_by_it() -> 
     assert await probe is LINK
     assert bed.woken == ["main"]
     assert await bed.link(CLUSTER) is LINK
+
+
+async def test_link_that_waits_while_its_cluster_is_forgotten_is_not_lost() -> None:
+    bed = Bed()
+    probe = asyncio.create_task(bed.connect(CLUSTER))
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(bed.link(CLUSTER))
+    forget = asyncio.create_task(bed.forget("main"))
+    await asyncio.sleep(0)
+    bed.may_answer.set()
+    await asyncio.gather(probe, forget, waiting)
+    bed.may_answer.clear()
+    # Had it been kept where nothing finds it, this would wait for another probe.
+    assert await asyncio.wait_for(bed.link(CLUSTER), timeout=5) is LINK

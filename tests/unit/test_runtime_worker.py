@@ -8,7 +8,7 @@ import pytest
 
 from pg_operator.api.conditions import Condition, Reason
 from pg_operator.api.specs import FINALIZER
-from pg_operator.kube.errors import Unreachable
+from pg_operator.kube.errors import TooManyRequests, Unreachable
 from pg_operator.reconcilers.outcome import Event, Outcome
 from tests.unit.runtime_bed import (
     Bed,
@@ -225,6 +225,13 @@ async def test_exception_backs_off_and_is_logged(
     assert bed.reconciled == [ORDERS] * 3
     assert len(caplog.records) == 3
     assert bed.count("error") == 3
+
+
+async def test_api_server_that_asks_to_slow_down_is_given_the_time(bed: Bed) -> None:
+    key = bed.store("Database", a_database("orders"))
+    bed.script[key] = TooManyRequests("later", retry_after=40)
+    await bed.settle()
+    assert bed.backlog.next_moment() == bed.clock() + 40
 
 
 async def test_success_ends_the_backoff(bed: Bed) -> None:
