@@ -1,6 +1,7 @@
 """The webhook process: Kopf with admission handlers and nothing else."""
 
 import logging
+import threading
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -10,11 +11,13 @@ from kopf._cogs.structs.references import Insights
 from kopf._core.engines.peering import Identity
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
-from certs.reload import ServingCertificate
+from certs.serving import Certificate
+from pg_operator.runtime.login import login
 from webhooks.handlers import register
 from webhooks.server import WebhookServer
 
 DRAIN_SECONDS: Final = 4.0
+_REVIEW_REPORTS: Final = "Webhook '"
 
 
 class UnknownAPIServerError(Exception):
@@ -25,23 +28,27 @@ async def serve(
     *,
     host: str,
     port: int,
-    certificate: ServingCertificate,
+    certificate: Certificate,
     drain_seconds: float = DRAIN_SECONDS,
+    stop: threading.Event | None = None,
 ) -> None:
-    """Serve admission until SIGTERM or SIGINT, then drain.
+    """Serve admission until `stop` is set, then drain.
+
+    In the main thread SIGTERM and SIGINT stop it, too.
 
     The API server is found by $KUBECONFIG, else by ~/.kube/config, else by the pod's
     service account. Raises UnknownAPIServerError when there is none of them, and
     OSError when the address cannot be bound or the API server does not answer for
     about a minute.
     """
+    logging.getLogger("kopf.objects").addFilter(is_no_review)
     settings = kopf.OperatorSettings()
-    if _login(settings=settings) is None:
+    if login(settings=settings) is None:
         raise UnknownAPIServerError(
             "set KUBECONFIG to a file, or run in a pod with a service account"
         )
     registry = kopf.OperatorRegistry()
-    kopf.on.login(registry=registry)(_login)
+    kopf.on.login(registry=registry)(login)
     routes = register(registry)
     server = WebhookServer(
         host=host,
@@ -70,6 +77,7 @@ async def serve(
         registry=registry,
         settings=settings,
         insights=insights,
+        stop_flag=stop,
         memories=NoMemories(),
         # Kopf would ask for the user's name, and not every uid has one.
         identity=Identity("pg-operator-webhook"),
@@ -78,20 +86,13 @@ async def serve(
     )
 
 
-def configure_logging(*, json: bool) -> None:
-    """Log to standard error, as text or as one JSON object a line."""
-    log_format = kopf.LogFormat.JSON if json else kopf.LogFormat.FULL
-    kopf.configure(log_format=log_format)
-    # Kopf reports each review here, a refused one as an error with its whole text.
-    # What matters is logged by the handlers.
-    logging.getLogger("kopf.objects").setLevel(logging.CRITICAL)
+def is_no_review(record: logging.LogRecord) -> bool:
+    """Tell whether a line is anything but Kopf's report of a review.
 
-
-def _login(
-    *, settings: kopf.OperatorSettings, **_: object
-) -> kopf.ConnectionInfo | None:
-    by_file = kopf.login_with_kubeconfig(settings=settings)
-    return by_file or kopf.login_with_service_account(settings=settings)
+    It reports a refused one as an error, with its whole text. What matters is logged
+    by the handlers.
+    """
+    return not record.getMessage().startswith(_REVIEW_REPORTS)
 
 
 class NoMemories(ResourceMemories):

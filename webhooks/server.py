@@ -8,13 +8,14 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
 
 import kopf
 from aiohttp import web
 
-from certs.reload import ServingCertificate
+from certs.serving import Certificate
 from webhooks.handlers import INTERNAL_ERROR
 from webhooks.refusals import collect_errors
 from webhooks.review import MalformedReviewError, Review
@@ -52,7 +53,7 @@ class WebhookServer:
         *,
         host: str,
         port: int,
-        certificate: ServingCertificate,
+        certificate: Certificate,
         routes: Mapping[str, kopf.Resource],
         drain_seconds: float,
         reload_interval: float = 2.0,
@@ -117,6 +118,9 @@ class WebhookServer:
     async def _readyz(self, _: web.Request) -> web.Response:
         if self._draining:
             return _text(HTTPStatus.SERVICE_UNAVAILABLE, "draining")
+        expiry = self._certificate.not_after
+        if expiry is None or expiry <= datetime.now(UTC):
+            return _text(HTTPStatus.SERVICE_UNAVAILABLE, "the certificate has expired")
         return _text(HTTPStatus.OK, "ok")
 
     async def _close_when_draining(

@@ -2,7 +2,9 @@
 
 import click
 
+from pg_operator.cli.certs import certs
 from pg_operator.cli.controller import controller
+from pg_operator.cli.run import run
 from pg_operator.cli.webhook import webhook
 
 
@@ -12,5 +14,7 @@ def main() -> None:
     """PostgreSQL databases, logins and grants on existing servers, by kubectl apply."""
 
 
+main.add_command(certs)
 main.add_command(controller)
+main.add_command(run)
 main.add_command(webhook)

@@ -1,91 +1,161 @@
 """`pg-operator webhook`: the admission webhook process."""
 
 import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any, Literal
 
 import click
 
 from certs.reload import CertificateError, ServingCertificate
-from webhooks.main import (
-    DRAIN_SECONDS,
-    UnknownAPIServerError,
-    configure_logging,
-    serve,
+from certs.serving import Certificate
+from pg_operator.cli.options import Address, log_format, namespace
+from pg_operator.kube.client import Kubernetes
+from pg_operator.kube.errors import NotConfigured
+from pg_operator.runtime.logs import configure_logging
+from webhooks.authority import OwnCertificate, service_names
+from webhooks.main import DRAIN_SECONDS, UnknownAPIServerError, serve
+
+_OPTIONS = (
+    click.option(
+        "--listen",
+        type=Address(),
+        default="0.0.0.0:9443",
+        show_default=True,
+        help="Where to serve HTTPS.",
+    ),
+    click.option(
+        "--certs",
+        type=click.Choice(["files", "self", "off"]),
+        default="files",
+        show_default=True,
+        help="Serve the certificate in files, or one signed by an authority of our own "
+        "in a Secret; `run` can go without the webhook.",
+    ),
+    click.option(
+        "--certificate",
+        type=click.Path(path_type=Path),
+        help="PEM file with the serving certificate; followed when it changes.",
+    ),
+    click.option(
+        "--key",
+        type=click.Path(path_type=Path),
+        help="PEM file with the certificate's private key.",
+    ),
+    click.option(
+        "--serving-host",
+        "serving_hosts",
+        multiple=True,
+        help="A further name or address in a certificate of `--certs=self`, beside "
+        "those of the Service. May be repeated.",
+    ),
+    click.option(
+        "--drain-seconds",
+        type=click.FloatRange(min=0),
+        default=DRAIN_SECONDS,
+        show_default=True,
+        help="How long to keep answering, not ready, after SIGTERM.",
+    ),
 )
 
 
-class Address(click.ParamType[tuple[str, int]]):
-    """HOST:PORT, where an IPv6 host stands in brackets and an empty host is any."""
+def webhook_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that WebhookOptions holds."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
-    name = "host:port"
 
-    def convert(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookOptions:
+    """What the command line says of the webhook."""
+
+    namespace: str
+    listen: tuple[str, int]
+    certs: Literal["files", "self", "off"]
+    certificate: Path | None
+    key: Path | None
+    serving_hosts: tuple[str, ...]
+    drain_seconds: float
+
+    def mounted(self) -> ServingCertificate | None:
+        """Load the pair of files, if it is to be served.
+
+        Raises:
+            click.ClickException: it cannot be.
+        """
+        if self.certs != "files":
+            return None
+        if self.certificate is None or self.key is None:
+            raise click.UsageError(
+                "--certificate and --key must be given with --certs=files"
+            )
+        try:
+            return ServingCertificate(self.certificate, self.key)
+        except CertificateError as error:
+            raise click.ClickException(str(error)) from error
+
+    async def serve(
         self,
-        value: str | tuple[str, int],
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> tuple[str, int]:
-        """Split the address; fails with a usage error that shows what is expected."""
-        if isinstance(value, tuple):
-            return value
-        host, colon, port = value.rpartition(":")
-        if not (colon and port.isascii() and port.isdigit() and int(port) < 1 << 16):
-            self.fail(f"{value!r} must be HOST:PORT, such as 0.0.0.0:9443", param, ctx)
-        return host.removeprefix("[").removesuffix("]"), int(port)
+        mounted: ServingCertificate | None,
+        *,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """Serve admission with the pair of files, or with our own certificate."""
+        if mounted is not None:
+            await self._serve(mounted, stop=stop)
+            return
+        async with await Kubernetes.from_environment() as kubernetes:
+            await self._serve(self._own(kubernetes), stop=stop)
+
+    async def _serve(
+        self, certificate: Certificate, *, stop: threading.Event | None
+    ) -> None:
+        host, port = self.listen
+        await serve(
+            host=host,
+            port=port,
+            certificate=certificate,
+            drain_seconds=self.drain_seconds,
+            stop=stop,
+        )
+
+    def _own(self, kubernetes: Kubernetes) -> OwnCertificate:
+        addresses = [host for host in self.serving_hosts if _is_address(host)]
+        names = [host for host in self.serving_hosts if host not in addresses]
+        return OwnCertificate(
+            kubernetes,
+            namespace=self.namespace,
+            hosts=[*service_names(self.namespace), *names],
+            addresses=addresses,
+            now=lambda: datetime.now(UTC),
+        )
 
 
 @click.command()
-@click.option(
-    "--listen",
-    type=Address(),
-    default="0.0.0.0:9443",
-    show_default=True,
-    help="Where to serve HTTPS.",
-)
-@click.option(
-    "--certificate",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="PEM file with the serving certificate; followed when it changes.",
-)
-@click.option(
-    "--key",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="PEM file with the certificate's private key.",
-)
-@click.option(
-    "--drain-seconds",
-    type=click.FloatRange(min=0),
-    default=DRAIN_SECONDS,
-    show_default=True,
-    help="How long to keep answering, not ready, after SIGTERM.",
-)
-@click.option(
-    "--log-format",
-    type=click.Choice(["plain", "json"]),
-    default="plain",
-    show_default=True,
-    help="How to write the log to standard error.",
-)
-def webhook(
-    *,
-    listen: tuple[str, int],
-    certificate: Path,
-    key: Path,
-    drain_seconds: float,
-    log_format: str,
-) -> None:
+@webhook_options
+@namespace
+@log_format
+def webhook(*, log_format: str, **values: Any) -> None:
     """Answer the API server's admission reviews of the three kinds."""
-    host, port = listen
+    options = WebhookOptions(**values)
+    if options.certs == "off":
+        raise click.UsageError("--certs=off is for `pg-operator run` only")
+    mounted = options.mounted()
+    configure_logging(as_json=log_format == "json")
     try:
-        pair = ServingCertificate(certificate, key)
-    except CertificateError as error:
+        asyncio.run(options.serve(mounted))
+    except (OSError, UnknownAPIServerError, NotConfigured) as error:
         raise click.ClickException(str(error)) from error
-    configure_logging(json=log_format == "json")
+
+
+def _is_address(host: str) -> bool:
     try:
-        asyncio.run(
-            serve(host=host, port=port, certificate=pair, drain_seconds=drain_seconds)
-        )
-    except (OSError, UnknownAPIServerError) as error:
-        raise click.ClickException(str(error)) from error
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -160,6 +160,26 @@ class Kubernetes(Transport):
             },
         )
 
+    async def update_secret(
+        self, secret: Mapping[str, Any], data: Mapping[str, bytes]
+    ) -> None:
+        """Write these keys of a Secret, which is as it was read.
+
+        Raises:
+            Conflict: it is not.
+            NotFound: it is gone.
+        """
+        version = {"resourceVersion": _version(secret)}
+        encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
+        metadata = secret["metadata"]
+        await self.request(
+            "PATCH",
+            core_path("secrets", metadata["namespace"], metadata["name"]),
+            query={"fieldManager": FIELD_MANAGER},
+            body={"metadata": version, "data": encoded},
+            content_type=MERGE_PATCH,
+        )
+
     async def kube_system_uid(self) -> str:
         """Return the UID of namespace kube-system, which tells clusters apart.
 

@@ -8,11 +8,14 @@ from pg_operator.api.specs import API_VERSION, PLURALS, Kind
 from pg_operator.kube.errors import Invalid
 
 SLICES_API: Final = "discovery.k8s.io/v1"
+ADMISSION_API: Final = "admissionregistration.k8s.io/v1"
 
 _PLURALS: Final[Mapping[str, str]] = {
     **{str(kind): plural for kind, plural in PLURALS.items()},
     "Service": "services",
     "EndpointSlice": "endpointslices",
+    "MutatingWebhookConfiguration": "mutatingwebhookconfigurations",
+    "ValidatingWebhookConfiguration": "validatingwebhookconfigurations",
 }
 # RFC 1123 subdomains, nearly: what keeps a name one segment of a path.
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
@@ -47,6 +50,11 @@ def slice_path(namespace: str, name: str) -> str:
         ImpossibleName: nothing can be called so.
     """
     return _path(SLICES_API, "endpointslices", namespace, name)
+
+
+def configuration_path(kind: str, name: str) -> str:
+    """Return the path of a webhook configuration of one of its two kinds."""
+    return _path(ADMISSION_API, _PLURALS[kind], "", name)
 
 
 def path_of(obj: Mapping[str, Any]) -> str:

@@ -31,7 +31,7 @@ from pg_operator.reconcilers.references import find_cluster, link_to
 from pg_operator.reconcilers.role import observe_shared_role, role_ownership
 from pg_operator.reconcilers.servers import Link
 
-LOOK_AGAIN: Final = timedelta(seconds=5)
+DELETE_AGAIN: Final = timedelta(seconds=5)
 DATABASE_POLICIES: Final[Mapping[Any, DatabasePolicy]] = {"Delete": "Delete"}
 ROLE_POLICIES: Final[Mapping[Any, RolePolicy]] = {
     "Delete": "Delete",
@@ -66,7 +66,7 @@ async def finalize_database(context: Context, key: Key, database: Object) -> Out
     if blockers:
         raise deletion_blocked(
             f"database '{name}' cannot be dropped: {'; '.join(blockers)}",
-            requeue_after=LOOK_AGAIN,
+            requeue_after=DELETE_AGAIN,
         )
     mark = desired_mark(claimant, observed)
     plan = deletion_database(observed, policy=policy, mark=mark)
@@ -99,7 +99,7 @@ async def finalize_role(context: Context, key: Key, role: Object) -> Outcome:
         raise deletion_blocked(
             f"role '{heir.name}', which gets what deleted roles own, can log in; ask "
             "the cluster's administrator to make it NOLOGIN NOSUPERUSER",
-            requeue_after=LOOK_AGAIN,
+            requeue_after=DELETE_AGAIN,
         )
     homes: dict[str, frozenset[str]] = {}
     if policy == "Delete":
@@ -115,7 +115,7 @@ async def finalize_role(context: Context, key: Key, role: Object) -> Outcome:
             "something, that the operator's login can neither take away nor reassign; "
             "a superuser can, with REASSIGN OWNED and DROP OWNED in each database "
             "concerned",
-            requeue_after=LOOK_AGAIN,
+            requeue_after=DELETE_AGAIN,
         ) from None
     done = {
         "Delete": "RoleDropped",

@@ -35,16 +35,21 @@ START_AGAIN_SECONDS: Final = 2.0
 FIRST_RELIST_SECONDS: Final = 15.0
 
 
-async def run(settings: ControllerSettings) -> None:
-    """Run the controller until SIGTERM or SIGINT.
-
-    Raises:
-        Exception: the process cannot go on, and is to be started anew.
-    """
+def stop_on_signals() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set, in the running loop."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def run(settings: ControllerSettings, stop: asyncio.Event) -> None:
+    """Run the controller until `stop` is set.
+
+    Raises:
+        Exception: the process cannot go on, and is to be started anew.
+    """
     registry = CollectorRegistry()
     async with await Kubernetes.from_environment() as kubernetes:
         controller = Controller(settings, kubernetes, Metrics(registry))

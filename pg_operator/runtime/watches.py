@@ -14,6 +14,8 @@ from kopf._core.engines.peering import Identity
 from pg_operator.api.specs import GROUP, PLURALS, VERSION
 from pg_operator.reconcilers.outcome import Object
 from pg_operator.runtime.cache import CachedKind
+from pg_operator.runtime.login import login
+from pg_operator.runtime.threads import run_in_thread
 
 OnEvent = Callable[[CachedKind, str | None, Object], None]
 
@@ -29,12 +31,7 @@ class WatchesEnded(Exception):
 
 
 class Watches:
-    """Runs Kopf in a thread with an event loop of its own.
-
-    At its end Kopf cancels every task of its loop that is younger than itself, and in
-    the main thread it takes SIGTERM for itself. In a loop of its own it can neither cut
-    off a reconcile nor end the process before the work that runs is done.
-    """
+    """Runs Kopf in a thread with an event loop of its own."""
 
     def __init__(self, on_event: OnEvent) -> None:
         """Call `on_event` in the loop that runs `run`, in the order of the events."""
@@ -58,50 +55,28 @@ class Watches:
             WatchesEnded: Kopf ended; what it said is the cause.
         """
         home = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = home.create_future()
-        stop = threading.Event()
 
         def call_home(callback: Callable[..., None], *arguments: object) -> None:
             # At the very end nobody may be home any more, which is all right.
             with suppress(RuntimeError):
                 home.call_soon_threadsafe(callback, *arguments)
 
-        def watch() -> None:
-            error: BaseException | None = None
-            try:
-                asyncio.run(
-                    _run_kopf(
-                        lambda *event: call_home(self._on_event, *event),
-                        on_begun=lambda: call_home(self._begun.set),
-                        stop=stop,
-                    )
-                )
-            except BaseException as raised:  # noqa: BLE001 (told to the main thread)
-                error = raised
-            call_home(_settle, ended, error)
+        async def watch(stop: threading.Event) -> None:
+            await _run_kopf(
+                lambda *event: call_home(self._on_event, *event),
+                on_begun=lambda: call_home(self._begun.set),
+                stop=stop,
+            )
 
-        # A daemon, so that not even a Kopf that hangs keeps the process from ending.
-        threading.Thread(target=watch, name="watches", daemon=True).start()
         self._is_alive = True
         try:
-            await asyncio.shield(ended)
-        except asyncio.CancelledError:
-            stop.set()
-            await asyncio.wait({ended}, timeout=END_SECONDS)
-            raise
+            await run_in_thread("watches", watch, end_seconds=END_SECONDS)
+        except Exception as error:
+            # With its traceback: Kopf's own report of it is not logged.
+            raise WatchesEnded(f"Kopf ended: {error!r}") from error
         finally:
             self._is_alive = False
         raise WatchesEnded("Kopf ended by itself")
-
-
-def _settle(ended: asyncio.Future[None], error: BaseException | None) -> None:
-    if error is None:
-        ended.set_result(None)
-    else:
-        report = WatchesEnded(f"Kopf ended: {error!r}")
-        # With its traceback: Kopf's own report of it is not logged.
-        report.__cause__ = error
-        ended.set_exception(report)
 
 
 async def _run_kopf(
@@ -150,7 +125,7 @@ async def _check_resources(
 
 def _registry(on_event: OnEvent) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
-    kopf.on.login(registry=registry)(_login)
+    kopf.on.login(registry=registry)(login)
     for kind, resource in RESOURCES.items():
         handler = _handler(kind, on_event)
         kopf.on.event(*resource, id=kind, registry=registry)(handler)
@@ -190,10 +165,3 @@ class _EverySecond:
 
     def __iter__(self) -> Iterator[float]:
         return itertools.repeat(1.0)
-
-
-def _login(
-    *, settings: kopf.OperatorSettings, **_: object
-) -> kopf.ConnectionInfo | None:
-    by_file = kopf.login_with_kubeconfig(settings=settings)
-    return by_file or kopf.login_with_service_account(settings=settings)

@@ -1,5 +1,6 @@
 """The manifests of config/, rendered by kubectl and shown to a real API server."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -7,12 +8,17 @@ import pytest
 import yaml
 
 from pg_operator.cli.main import main
+from tests.cluster.objects import database_role, documents
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.config import CONFIG, Manifest, kustomizations, render
+from tests.localcluster.kubectl import Kubectl
+from tests.localcluster.manifests import OPERATOR_NAMESPACE
+from tests.localcluster.probes import wait_until
 
-DEPLOYED = ["default"]
+DEPLOYED = ["default", "overlays/no-cert-manager", "overlays/all-in-one"]
 # Kinds of other projects, which the bed does not have.
 FOREIGN = ("cert-manager.io", "monitoring.coreos.com")
+NONE_OF_OURS = {"certmanager", "prometheus"}
 
 
 def group_of(manifest: Manifest) -> str:
@@ -28,7 +34,7 @@ def kubectl_program(cluster: LocalCluster) -> Path:
     return cluster.kubectl.program
 
 
-@pytest.mark.parametrize("directory", sorted({*kustomizations()} - {"certmanager"}))
+@pytest.mark.parametrize("directory", sorted({*kustomizations()} - NONE_OF_OURS))
 def test_api_server_accepts_every_manifest(
     cluster: LocalCluster, directory: str
 ) -> None:
@@ -91,3 +97,88 @@ def test_one_line_moves_the_operator_to_another_namespace(
     listing.write_text(text.replace(line, "namespace: elsewhere\n"))
     manifests = render(kubectl_program, copy / directory)
     assert "pg-operator-system" not in yaml.safe_dump_all(manifests)
+
+
+def as_user(kubectl: Kubectl, user: str, *args: str, text: str = "") -> str:
+    """Run kubectl as a user of no group; return what it said of a refusal."""
+    done = kubectl(*args, f"--as={user}", input=text or None)
+    return done.stderr if done.returncode else ""
+
+
+def bind(kubectl: Kubectl, user: str, role: str) -> None:
+    """Give a user a ClusterRole in the test's namespace."""
+    kubectl.run(
+        "create", "rolebinding", user, f"--clusterrole={role}", f"--user={user}"
+    )
+
+
+PATCH = ("patch", "databaserole", "theirs", "--type=merge")
+STATUS = (*PATCH, "--subresource=status", '--patch={"status": {}}')
+NO_FINALIZER = (*PATCH, '--patch={"metadata": {"finalizers": null}}')
+OTHER_LIMIT = (*PATCH, '--patch={"spec": {"connectionLimit": 3}}')
+
+
+@pytest.fixture
+def policy(cluster: LocalCluster) -> Iterator[None]:
+    """Have config/policy in force."""
+    target = f"--kustomize={CONFIG / 'policy'}"
+    cluster.kubectl.run("apply", "--server-side", target)
+    yield
+    cluster.kubectl.run("delete", target)
+
+
+def test_tenants_may_do_with_their_objects_what_the_roles_say(
+    cluster: LocalCluster, kubectl: Kubectl
+) -> None:
+    cluster.kubectl.run("apply", "--server-side", f"--kustomize={CONFIG / 'users'}")
+    bind(kubectl, "editor", "pg-operator-edit")
+    bind(kubectl, "viewer", "pg-operator-view")
+    role = documents(database_role("theirs", "nowhere"))
+    create = ("create", "--filename=-")
+    assert "forbidden" in as_user(kubectl, "viewer", *create, text=role)
+    assert as_user(kubectl, "editor", *create, text=role) == ""
+    assert as_user(kubectl, "editor", *OTHER_LIMIT) == ""
+    assert as_user(kubectl, "viewer", "get", "databaseroles") == ""
+    assert "forbidden" in as_user(kubectl, "viewer", *OTHER_LIMIT)
+    for user in ("editor", "viewer"):
+        assert "forbidden" in as_user(kubectl, user, *STATUS)
+        assert "forbidden" in as_user(kubectl, user, "get", "databaseclusters")
+    assert as_user(kubectl, "editor", "delete", "databaserole", "theirs") == ""
+
+
+@pytest.mark.usefixtures("policy")
+def test_policy_stops_even_who_has_every_right(
+    cluster: LocalCluster, kubectl: Kubectl, namespace: str
+) -> None:
+    """With the webhook away: a wall of its own. The operator works on behind it."""
+    bind(kubectl, "mighty", "cluster-admin")
+    cluster.kubectl.run(
+        *("create", "rolebinding", namespace, "--clusterrole=cluster-admin"),
+        *("--user=mighty", f"--namespace={OPERATOR_NAMESPACE}"),
+    )
+    kubectl.apply(documents(database_role("theirs", "nowhere")))
+    kubectl.wait("databaserole/theirs", "condition=Ready=False")
+
+    def refused(*args: str, text: str = "") -> str:
+        # A policy is in force a moment after it is stored.
+        said: list[str] = []
+
+        def so() -> bool:
+            said.append(as_user(kubectl, "mighty", *args, text=text))
+            return bool(said[-1])
+
+        assert wait_until(so, timeout=30)
+        return said[-1]
+
+    assert "only the operator knows it" in refused(*STATUS)
+    assert "pg-operator.dev/release=true" in refused(*NO_FINALIZER)
+    here = ("create", "--filename=-", f"--namespace={OPERATOR_NAMESPACE}")
+    dry = (*here, "--dry-run=server")
+    role = documents(database_role("mine", "nowhere"))
+    assert "in a namespace of your own" in refused(*dry, text=role)
+    assert as_user(kubectl, "mighty", *OTHER_LIMIT) == ""
+    kubectl.wait("databaserole/theirs", "jsonpath={.status.observedGeneration}=2")
+    kubectl.run("delete", "databaserole", "theirs")
+    cluster.kubectl.run(
+        "delete", "rolebinding", namespace, f"--namespace={OPERATOR_NAMESPACE}"
+    )

@@ -1,0 +1,40 @@
+"""Options that several commands have."""
+
+import click
+
+
+class Address(click.ParamType[tuple[str, int]]):
+    """HOST:PORT, where an IPv6 host stands in brackets and an empty host is any."""
+
+    name = "host:port"
+
+    def convert(
+        self,
+        value: str | tuple[str, int],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[str, int]:
+        """Split the address; fails with a usage error that shows what is expected."""
+        if isinstance(value, tuple):
+            return value
+        host, colon, port = value.rpartition(":")
+        if not (colon and port.isascii() and port.isdigit() and int(port) < 1 << 16):
+            self.fail(f"{value!r} must be HOST:PORT, such as 0.0.0.0:9443", param, ctx)
+        return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+log_format = click.option(
+    "--log-format",
+    type=click.Choice(["plain", "json"]),
+    default="plain",
+    show_default=True,
+    help="How to write the log to standard error.",
+)
+namespace = click.option(
+    "--namespace",
+    envvar="POD_NAMESPACE",
+    default="pg-operator-system",
+    show_default=True,
+    show_envvar=True,
+    help="The operator's own namespace.",
+)
