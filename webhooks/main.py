@@ -14,6 +14,7 @@ from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 from certs.serving import Certificate
 from pg_operator.runtime.login import login
 from webhooks.handlers import register
+from webhooks.metrics import WebhookMetrics
 from webhooks.server import WebhookServer
 
 DRAIN_SECONDS: Final = 4.0
@@ -29,6 +30,7 @@ async def serve(
     host: str,
     port: int,
     certificate: Certificate,
+    metrics: WebhookMetrics,
     drain_seconds: float = DRAIN_SECONDS,
     stop: threading.Event | None = None,
 ) -> None:
@@ -55,6 +57,7 @@ async def serve(
         port=port,
         certificate=certificate,
         routes=routes,
+        metrics=metrics,
         drain_seconds=drain_seconds,
     )
     insights = Insights()

@@ -14,9 +14,11 @@ from typing import Any, Final
 
 import kopf
 from aiohttp import web
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from certs.serving import Certificate
 from webhooks.handlers import INTERNAL_ERROR
+from webhooks.metrics import WebhookMetrics
 from webhooks.refusals import collect_errors
 from webhooks.review import MalformedReviewError, Review
 
@@ -55,6 +57,7 @@ class WebhookServer:
         port: int,
         certificate: Certificate,
         routes: Mapping[str, kopf.Resource],
+        metrics: WebhookMetrics,
         drain_seconds: float,
         reload_interval: float = 2.0,
     ) -> None:
@@ -62,6 +65,8 @@ class WebhookServer:
         self._port = port
         self._certificate = certificate
         self._routes = routes
+        self._metrics = metrics
+        metrics.watch_expiry(lambda: certificate.not_after)
         self._drain_seconds = drain_seconds
         self._reload_interval = reload_interval
         self._draining = False
@@ -80,6 +85,7 @@ class WebhookServer:
             [
                 web.get("/livez", _livez),
                 web.get("/readyz", self._readyz),
+                web.get("/metrics", self._metrics_page),
                 web.post("/{webhook}", review),
             ]
         )
@@ -123,6 +129,10 @@ class WebhookServer:
             return _text(HTTPStatus.SERVICE_UNAVAILABLE, "the certificate has expired")
         return _text(HTTPStatus.OK, "ok")
 
+    async def _metrics_page(self, _: web.Request) -> web.Response:
+        page = generate_latest(self._metrics.registry)
+        return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
     async def _close_when_draining(
         self, _: web.Request, response: web.StreamResponse
     ) -> None:
@@ -138,6 +148,20 @@ class WebhookServer:
         resource = self._routes.get(webhook)
         if resource is None:
             return _refused(HTTPStatus.NOT_FOUND, f"no webhook at /{webhook}")
+        with self._metrics.answering(webhook):
+            answer = await self._answer(fn, request, webhook=webhook, resource=resource)
+        self._metrics.answered(webhook, answer.status)
+        return answer
+
+    async def _answer(
+        self,
+        fn: kopf.WebhookFn,
+        request: web.Request,
+        *,
+        webhook: str,
+        resource: kopf.Resource,
+    ) -> web.Response:
+        """Answer what came to one of the webhooks."""
         if request.content_type != "application/json":
             return _refused(HTTPStatus.BAD_REQUEST, "the body must be application/json")
         expires = asyncio.get_running_loop().time() + budget(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from prometheus_client import CollectorRegistry
 
 from pg_operator.cli.options import Address, log_format, namespace
 from pg_operator.postgres.dsn import drop_libpq_variables
@@ -78,7 +79,7 @@ def controller(*, log_format: str, **options: Any) -> None:
     settings = controller_settings(**options)
 
     async def work() -> None:
-        await run(settings, stop_on_signals())
+        await run(settings, stop_on_signals(), registry=CollectorRegistry())
 
     try:
         asyncio.run(work())

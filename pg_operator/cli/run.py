@@ -8,6 +8,7 @@ import threading
 from typing import Any
 
 import click
+from prometheus_client import CollectorRegistry
 
 from certs.reload import ServingCertificate
 from pg_operator.cli.controller import controller_options, controller_settings
@@ -19,6 +20,7 @@ from pg_operator.runtime.controller import stop_on_signals
 from pg_operator.runtime.logs import configure_logging
 from pg_operator.runtime.settings import ControllerSettings
 from pg_operator.runtime.threads import run_in_thread
+from webhooks.metrics import WebhookMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -70,19 +72,25 @@ async def _run(
         Exception: the process cannot go on, and is to be started anew.
     """
     stop = stop_on_signals()
+    registry = CollectorRegistry()
     async with asyncio.TaskGroup() as both:
-        both.create_task(run_controller(settings, stop))
+        both.create_task(run_controller(settings, stop, registry=registry))
         if options.certs != "off":
-            both.create_task(_admit(options, mounted, stop))
+            metrics = WebhookMetrics(registry)
+            both.create_task(_admit(options, mounted, metrics, stop=stop))
 
 
 async def _admit(
-    options: WebhookOptions, mounted: ServingCertificate | None, stop: asyncio.Event
+    options: WebhookOptions,
+    mounted: ServingCertificate | None,
+    metrics: WebhookMetrics,
+    *,
+    stop: asyncio.Event,
 ) -> None:
     """Serve admission in a thread until `stop` is set, then let it drain."""
 
     async def serve(ending: threading.Event) -> None:
-        await options.serve(mounted, stop=ending)
+        await options.serve(mounted, metrics, stop=ending)
         if not ending.is_set():
             raise RuntimeError("the webhook ended by itself")
 

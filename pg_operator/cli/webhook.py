@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
+from prometheus_client import CollectorRegistry
 
 from certs.reload import CertificateError, ServingCertificate
 from certs.serving import Certificate
@@ -19,6 +20,7 @@ from pg_operator.kube.errors import NotConfigured
 from pg_operator.runtime.logs import configure_logging
 from webhooks.authority import OwnCertificate, service_names
 from webhooks.main import DRAIN_SECONDS, UnknownAPIServerError, serve
+from webhooks.metrics import WebhookMetrics
 
 _OPTIONS = (
     click.option(
@@ -102,24 +104,30 @@ class WebhookOptions:
     async def serve(
         self,
         mounted: ServingCertificate | None,
+        metrics: WebhookMetrics,
         *,
         stop: threading.Event | None = None,
     ) -> None:
         """Serve admission with the pair of files, or with our own certificate."""
         if mounted is not None:
-            await self._serve(mounted, stop=stop)
+            await self._serve(mounted, metrics, stop=stop)
             return
         async with await Kubernetes.from_environment() as kubernetes:
-            await self._serve(self._own(kubernetes), stop=stop)
+            await self._serve(self._own(kubernetes), metrics, stop=stop)
 
     async def _serve(
-        self, certificate: Certificate, *, stop: threading.Event | None
+        self,
+        certificate: Certificate,
+        metrics: WebhookMetrics,
+        *,
+        stop: threading.Event | None,
     ) -> None:
         host, port = self.listen
         await serve(
             host=host,
             port=port,
             certificate=certificate,
+            metrics=metrics,
             drain_seconds=self.drain_seconds,
             stop=stop,
         )
@@ -148,7 +156,7 @@ def webhook(*, log_format: str, **values: Any) -> None:
     mounted = options.mounted()
     configure_logging(as_json=log_format == "json")
     try:
-        asyncio.run(options.serve(mounted))
+        asyncio.run(options.serve(mounted, WebhookMetrics(CollectorRegistry())))
     except (OSError, UnknownAPIServerError, NotConfigured) as error:
         raise click.ClickException(str(error)) from error
 

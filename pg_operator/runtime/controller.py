@@ -44,13 +44,14 @@ def stop_on_signals() -> asyncio.Event:
     return stop
 
 
-async def run(settings: ControllerSettings, stop: asyncio.Event) -> None:
-    """Run the controller until `stop` is set.
+async def run(
+    settings: ControllerSettings, stop: asyncio.Event, *, registry: CollectorRegistry
+) -> None:
+    """Run the controller until `stop` is set, and serve what `registry` collects.
 
     Raises:
         Exception: the process cannot go on, and is to be started anew.
     """
-    registry = CollectorRegistry()
     async with await Kubernetes.from_environment() as kubernetes:
         controller = Controller(settings, kubernetes, Metrics(registry))
         async with serve_health(

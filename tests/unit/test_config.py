@@ -183,6 +183,20 @@ def test_users_get_nothing_by_the_built_in_roles_unless_asked_for() -> None:
     assert not [label for label in labels if "aggregate-to" in label]
 
 
+@pytest.mark.parametrize("process", ["controller", "webhook"])
+def test_monitors_and_network_policies_know_the_ports_of_the_pods(process: str) -> None:
+    ports = {port["name"] for port in container_of(process)["ports"]}
+    labels = pod_of(process)["metadata"]["labels"]
+    beside = [*listed(CONFIG / "prometheus"), *listed(CONFIG / "network-policy")]
+    mine = [d["spec"] for d in beside if d["metadata"]["name"].endswith(process)]
+    assert len(mine) == 2
+    monitor, policy = mine
+    assert monitor["selector"] == policy["podSelector"] == {"matchLabels": labels}
+    assert {point["port"] for point in monitor["podMetricsEndpoints"]} <= ports
+    let_in = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
+    assert let_in == ports
+
+
 def stages() -> list[list[tuple[str, str]]]:
     """Return the instructions of the Dockerfile's stages."""
     text = (CHECKOUT / "Dockerfile").read_text(encoding="utf-8")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from click.testing import CliRunner
+from prometheus_client import CollectorRegistry
 
 from certs.reload import ServingCertificate
 from pg_operator.cli.options import Address
@@ -22,6 +23,7 @@ from tests.unit.webhook_bed import (
     leaf_of,
 )
 from webhooks.main import NoMemories, UnknownAPIServerError, serve
+from webhooks.metrics import WebhookMetrics
 
 
 @pytest.fixture
@@ -82,6 +84,7 @@ async def test_process_serves_before_the_crds_are_there(
             host="127.0.0.1",
             port=0,
             certificate=ServingCertificate(mount.certificate, mount.key),
+            metrics=WebhookMetrics(CollectorRegistry()),
             drain_seconds=0,
         )
     )
@@ -158,4 +161,9 @@ async def test_process_without_an_api_server_says_what_to_set(
     mount.publish_pair(leaf_of(an_authority()))
     certificate = ServingCertificate(mount.certificate, mount.key)
     with pytest.raises(UnknownAPIServerError, match="KUBECONFIG"):
-        await serve(host="127.0.0.1", port=0, certificate=certificate)
+        await serve(
+            host="127.0.0.1",
+            port=0,
+            certificate=certificate,
+            metrics=WebhookMetrics(CollectorRegistry()),
+        )

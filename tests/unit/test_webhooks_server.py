@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any, NoReturn
@@ -14,7 +15,9 @@ from typing import Any, NoReturn
 import aiohttp
 import kopf
 import pytest
+from cryptography import x509
 
+from certs.issue import issue_authority, issue_leaf
 from pg_operator.api.specs import FINALIZER, PLURALS
 from pg_operator.api.validation import Verdict
 from tests.unit.webhook_bed import (
@@ -311,6 +314,53 @@ async def test_readiness_is_200_while_serving(tmp_path: Path) -> None:
         served.client.get(served.url + "/readyz") as ready,
     ):
         assert ready.status == 200
+
+
+async def test_metrics_count_by_path_and_say_when_the_certificate_expires(
+    tmp_path: Path,
+) -> None:
+    """What is sent to a path that is none of ours makes no new series."""
+    async with serving(tmp_path) as served:
+        await served.post("/validate-database", a_review(a_database()))
+        await served.post("/validate-database", a_review(TYPO_TWICE))
+        await served.post("/validate-database", {"no": "review"})
+        await served.post("/validate-anything", a_review(a_database()))
+        async with served.client.get(served.url + "/metrics") as got:
+            page = await got.text()
+        leaf = x509.load_pem_x509_certificate(served.mount.certificate.read_bytes())
+    total = 'controller_runtime_webhook_requests_total{code="%s",webhook="%s"}'
+    lines = dict(
+        line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#")
+    )
+    name = "validate-database"
+    assert lines[total % (200, name)] == "2.0"
+    assert lines[total % (400, name)] == "1.0"
+    latency = "controller_runtime_webhook_latency_seconds"
+    assert lines[f'{latency}_count{{webhook="{name}"}}'] == "3.0"
+    in_flight = "controller_runtime_webhook_requests_in_flight"
+    assert lines[f'{in_flight}{{webhook="{name}"}}'] == "0.0"
+    assert "validate-anything" not in page
+    expiry = lines["pgoperator_webhook_cert_not_after_timestamp_seconds"]
+    assert float(expiry) == leaf.not_valid_after_utc.timestamp()
+
+
+async def test_expired_certificate_is_not_ready(tmp_path: Path) -> None:
+    """Without a client that would accept it, only the process itself can say so."""
+    async with serving(tmp_path) as served:
+        # The connection is made while the certificate is good, and kept.
+        async with served.client.get(served.url + "/readyz") as ready:
+            assert ready.status == 200
+        now = datetime.now(UTC) - timedelta(days=3)
+        day = timedelta(days=1)
+        authority = issue_authority(common_name="old", now=now, lifetime=day)
+        old = issue_leaf(authority, dns_names=["localhost"], now=now, lifetime=day)
+        served.mount.publish_pair(old)
+        async with asyncio.timeout(10):
+            status = 200
+            while status == 200:
+                async with served.client.get(served.url + "/readyz") as ready:
+                    status = ready.status
+    assert status == 503
 
 
 async def test_draining_server_still_answers_but_keeps_no_connection(

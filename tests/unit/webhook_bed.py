@@ -18,11 +18,13 @@ from kopf._cogs.structs.ephemera import AnyMemo
 from kopf._cogs.structs.references import Insights
 from kopf._core.engines.admission import serve_admission_request
 from kopf._core.engines.indexing import OperatorIndexers
+from prometheus_client import CollectorRegistry
 
 from certs.issue import KeyPair, issue_authority, issue_leaf
 from certs.reload import ServingCertificate
 from webhooks.handlers import AdmittedKind, Validator, register
 from webhooks.main import NoMemories
+from webhooks.metrics import WebhookMetrics
 from webhooks.server import WebhookServer
 
 JSON = Mapping[str, Any]
@@ -190,6 +192,7 @@ async def serving(
         port=0,
         certificate=ServingCertificate(mount.certificate, mount.key),
         routes=routes,
+        metrics=WebhookMetrics(CollectorRegistry()),
         drain_seconds=drain_seconds,
         reload_interval=0.01,
     )
