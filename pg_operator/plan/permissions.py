@@ -1,6 +1,6 @@
 """What permissions come to, in a database as it is. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -11,7 +11,7 @@ from pg_operator.api.specs import (
     Permission,
     SchemaPermission,
 )
-from pg_operator.plan.state import Catalog, Grant, Grants, Pending, Securable
+from pg_operator.plan.state import NOBODY, Catalog, Grant, Grants, Pending, Securable
 
 # Where in a schema of `permissions` objects of a kind are written.
 LISTS: Final[dict[ObjectKind, str]] = {"table": "tables", "sequence": "sequences"}
@@ -26,28 +26,39 @@ class _Entry:
     words: tuple[str, ...]
 
 
-def declared_scope(permissions: Iterable[Permission], *, server_version: int) -> Grants:
+def declared_scope(
+    permissions: Iterable[Permission],
+    *,
+    server_version: int,
+    creators: Mapping[str, Collection[str]] = NOBODY,
+) -> Grants:
     """Return what permissions may grant: `ALL` as words, `*` as written.
 
     Words that the server does not know yet are left out. Schemas and what is in them
-    need not exist.
+    need not exist. `creators` maps schemas to roles whose future objects `*` covers.
     """
     return frozenset(
-        Grant(entry.on, word)
+        Grant(on, word)
         for permission in permissions
         for entry in _entries(permission)
+        for on in {entry.on} | _future(entry.on, creators)
         for word in _expand(entry, server_version)
         & expand_all(entry.on.kind, server_version)
     )
 
 
 def desired_grants(
-    permission: Permission, *, catalog: Catalog, server_version: int
+    permission: Permission,
+    *,
+    catalog: Catalog,
+    server_version: int,
+    creators: Mapping[str, Collection[str]] = NOBODY,
 ) -> tuple[Grants, tuple[Pending, ...]]:
     """Return what a permission grants in a database as it is, and what it cannot yet.
 
-    `*` becomes every object that exists. An object that does not, and a word that the
-    server does not know, is pending. `catalog` must have what `wanted_objects` lists.
+    `*` becomes every object that exists, and those that `creators` of the schema will
+    create. An object that does not exist, and a word that the server does not know, is
+    pending. `catalog` must have what `wanted_objects` lists.
     """
     grants: set[Grant] = set()
     pending: list[Pending] = []
@@ -65,7 +76,7 @@ def desired_grants(
                 missing_schemas.add(on.schema)
                 pending.append(_schema_not_found(on))
             continue
-        objects = _objects(on, catalog)
+        objects = _objects(on, catalog) | _future(on, creators)
         if on.name not in {"", WILDCARD} and not objects:
             pending.append(_object_not_found(entry))
         grants |= {Grant(each, word) for each in objects for word in words & known}
@@ -85,6 +96,17 @@ def _objects(on: Securable, catalog: Catalog) -> frozenset[Securable]:
         return catalog.objects & {on}
     return frozenset(
         each for each in catalog.objects if replace(each, name=WILDCARD) == on
+    )
+
+
+def _future(
+    on: Securable, creators: Mapping[str, Collection[str]]
+) -> frozenset[Securable]:
+    """Return what a wildcard will be when more is created."""
+    if on.name != WILDCARD:
+        return frozenset()
+    return frozenset(
+        replace(on, creator=creator) for creator in creators.get(on.schema, ())
     )
 
 

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from pg_operator.api.privileges import ObjectKind
+from pg_operator.api.specs import WILDCARD
 from pg_operator.plan.scope import covered
 from pg_operator.plan.state import Grant, Grants, Securable
 
@@ -30,7 +31,7 @@ _PLURALS: Final[dict[ObjectKind, str]] = {
 class _Privileges:
     """Words on objects of one kind: of one schema, and columns of one table.
 
-    At most 1,000 objects.
+    At most 1,000 objects, either existing or future ones.
     """
 
     role: str
@@ -55,6 +56,8 @@ class _Privileges:
         """Say words and objects; many objects by their number."""
         words = ", ".join(self.privileges)
         on = self.on[0]
+        if on.creator:
+            return f"{words} on {', '.join(map(str, self.on))}"
         if on.kind == "database":
             return f"{words} on database {on.database}"
         if on.kind == "schema":
@@ -126,9 +129,13 @@ def privilege_changes(
     revokes = _statements(RevokePrivileges, role, revoked - wiped)
     grants = _statements(GrantPrivileges, role, granted)
     return PrivilegeChanges(
-        # A schema opens before what is in it, and closes after; columns follow tables.
-        revokes=tuple(sorted(revokes, key=lambda each: _place(each, last="schema"))),
-        grants=tuple(sorted(grants, key=lambda each: _place(each, last="column"))),
+        # A schema opens before what is in it, and closes after.
+        revokes=tuple(
+            sorted(revokes, key=lambda each: (each.database, each.kind == "schema"))
+        ),
+        grants=tuple(
+            sorted(grants, key=lambda each: (each.database, each.kind != "schema"))
+        ),
     )
 
 
@@ -157,19 +164,11 @@ def _statements(
 
 def _home(on: Securable) -> Securable:
     """Return what objects have in common that one statement can name."""
+    if on.creator:
+        return replace(on, creator=WILDCARD)
     if on.kind in {"database", "schema"}:
         return on
     return replace(on, column="") if on.kind == "column" else replace(on, name="")
-
-
-def _place(
-    statement: GrantPrivileges | RevokePrivileges, *, last: ObjectKind
-) -> tuple[str, int]:
-    order: list[ObjectKind] = ["schema", "table", "sequence", "column"]
-    if last == "schema":
-        order = [*order[1:], "schema"]
-    rank = order.index(statement.kind) if statement.kind in order else -1
-    return statement.database, rank
 
 
 def _chunks(objects: Iterable[Securable], size: int) -> Iterator[tuple[Securable, ...]]:

@@ -27,6 +27,7 @@ UNSET: Final = Unset.UNSET
 
 Owner = Literal["Database", "DatabaseRole"]
 EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
+NOBODY: Final[Mapping[str, frozenset[str]]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -34,7 +35,8 @@ class Securable:
     """An object that privileges are granted on.
 
     `name` is that of the object in its schema, or the wildcard `*`; for a column it is
-    the table's.
+    the table's. With a `creator`, `*` is what that role will create (ALTER DEFAULT
+    PRIVILEGES).
     """
 
     kind: ObjectKind
@@ -42,8 +44,12 @@ class Securable:
     schema: str = ""
     name: str = ""
     column: str = ""
+    creator: str = ""
 
     def __str__(self) -> str:
+        if self.creator:
+            place = f"schema {self.database}.{self.schema}"
+            return f"future {self.kind}s of role {self.creator} in {place}"
         parts = (self.database, self.schema, self.name, self.column)
         return ".".join(part for part in parts if part)
 

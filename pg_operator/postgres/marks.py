@@ -6,6 +6,7 @@ object's own kind and name bound to it, so that it cannot be copied to another o
 
 import base64
 import binascii
+import dataclasses
 import hashlib
 import hmac
 import json
@@ -34,6 +35,8 @@ PREFIX: Final = "managed by pg-operator; do not edit this comment."
 FORMAT: Final = "v1"
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
+# Every object has a kind and a database.
+SHORTEST: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,19 +143,23 @@ def _unpack(packed: Mapping[str, Any]) -> Mark:
 
 
 def _pack_scope(scope: Grants) -> list[list[Any]]:
-    """Write each object once, with its words."""
+    """Write each object once: its words, then its fields up to the last one set."""
     words: dict[Securable, list[str]] = {}
     for grant in sorted(scope):
         words.setdefault(grant.on, []).append(grant.privilege)
-    return [
-        [on.kind, on.database, on.schema, on.name, on.column, *privileges]
-        for on, privileges in words.items()
-    ]
+    return [[privileges, *_fields(on)] for on, privileges in words.items()]
+
+
+def _fields(on: Securable) -> list[Any]:
+    values = list(dataclasses.astuple(on))
+    while not values[-1] and len(values) > SHORTEST:
+        values.pop()
+    return values
 
 
 def _unpack_scope(packed: list[list[Any]]) -> Grants:
     return frozenset(
-        Grant(Securable(kind, database, schema, name, column), privilege)
-        for kind, database, schema, name, column, *privileges in packed
+        Grant(Securable(*fields), privilege)
+        for privileges, *fields in packed
         for privilege in privileges
     )

@@ -93,10 +93,12 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace AS n
 """
 
 # Shared objects other than databases (tablespaces, memberships) count as the connected
-# database's, because DROP OWNED deals with them in any.
+# database's, because DROP OWNED deals with them in any. Default privileges for what a
+# role creates are listed as owned by it, but are nothing to hand over.
 _DEPENDENCIES: Final = """
 SELECT DISTINCT coalesce(d.datname, pg_catalog.current_database())::text,
-       s.deptype = 'o',
+       s.deptype = 'o'
+           AND s.classid <> 'pg_catalog.pg_default_acl'::pg_catalog.regclass,
        s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass
 FROM pg_catalog.pg_shdepend AS s
 LEFT JOIN pg_catalog.pg_database AS d ON d.oid =

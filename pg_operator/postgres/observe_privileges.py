@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from pg_operator.api.specs import WILDCARD
+from pg_operator.plan.creators import Creators
 from pg_operator.plan.state import Grant, Grants, Securable
 from pg_operator.postgres.connect import Connection
+from pg_operator.postgres.marks import PREFIX
 from pg_operator.postgres.rows import read_rows
 
 _DATABASE_GRANTS: Final = """
@@ -42,7 +44,7 @@ named AS MATERIALIZED (
                       WHERE d.classid = s.classid AND d.objid = s.objid
                         AND d.deptype = 'e')),
 object AS (
-    SELECT 'schema' AS kind, n.oid AS home, '' AS name, '' AS part,
+    SELECT 'schema' AS kind, n.oid AS home, '' AS name, '' AS part, '' AS creator,
            n.nspowner AS owner,
            coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner)) AS acl
     FROM named
@@ -50,7 +52,7 @@ object AS (
     WHERE classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
     UNION ALL
     SELECT CASE c.relkind WHEN 'S' THEN 'sequence' ELSE 'table' END,
-           c.relnamespace, c.relname::text, '', c.relowner,
+           c.relnamespace, c.relname::text, '', '', c.relowner,
            coalesce(c.relacl, pg_catalog.acldefault(
                CASE c.relkind WHEN 'S' THEN 's'::"char" ELSE 'r' END, c.relowner))
     FROM named
@@ -58,20 +60,45 @@ object AS (
     WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objsubid = 0
       AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
     UNION ALL
-    SELECT 'column', c.relnamespace, c.relname::text, t.attname::text, c.relowner,
-           t.attacl
+    SELECT 'column', c.relnamespace, c.relname::text, t.attname::text, '',
+           c.relowner, t.attacl
     FROM named
     JOIN pg_catalog.pg_attribute AS t ON t.attrelid = objid AND t.attnum = objsubid
     JOIN pg_catalog.pg_class AS c ON c.oid = objid
     WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objsubid <> 0
-      AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT t.attisdropped)
-SELECT DISTINCT o.kind, n.nspname::text, o.name, o.part, a.privilege_type,
-       o.owner = a.grantee
+      AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT t.attisdropped
+    UNION ALL
+    SELECT CASE d.defaclobjtype WHEN 'r' THEN 'table' ELSE 'sequence' END,
+           d.defaclnamespace, '*', '', r.rolname::text, 0, d.defaclacl
+    FROM named
+    JOIN pg_catalog.pg_default_acl AS d ON d.oid = objid
+    JOIN pg_catalog.pg_roles AS r ON r.oid = d.defaclrole
+    WHERE classid = 'pg_catalog.pg_default_acl'::pg_catalog.regclass
+      AND d.defaclobjtype IN ('r', 'S'))
+SELECT DISTINCT o.kind, n.nspname::text, o.name, o.part, o.creator,
+       a.privilege_type, o.owner = a.grantee
 FROM object AS o
 JOIN pg_catalog.pg_namespace AS n ON n.oid = o.home
 CROSS JOIN LATERAL pg_catalog.aclexplode(o.acl) AS a
 WHERE a.grantee = (SELECT oid FROM role)
   AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+"""
+
+# Of the roles that our login may set default privileges for. Managed ones carry our
+# mark; a forged one gains its role nothing.
+_CREATORS: Final = """
+SELECT * FROM (
+    SELECT n.nspname::text, r.rolname::text, r.oid = d.datdba AS owns_database,
+           r.oid = n.nspowner AS owns_schema,
+           coalesce(pg_catalog.starts_with(
+               pg_catalog.shobj_description(r.oid, 'pg_authid'), %(prefix)s), false)
+           AND pg_catalog.has_schema_privilege(r.oid, n.oid, 'CREATE') AS writes
+    FROM pg_catalog.pg_namespace AS n
+    JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()
+    CROSS JOIN pg_catalog.pg_roles AS r
+    WHERE n.nspname = ANY (%(schemas)s) AND r.rolname !~ '^pg_'
+      AND pg_catalog.pg_has_role(r.oid, 'USAGE')) AS candidates
+WHERE owns_database OR owns_schema OR writes
 """
 
 # Of the schemas in `all_tables` every table, else those that are named; so for the
@@ -128,14 +155,34 @@ async def observe_holdings(connection: Connection, role: str) -> Holdings:
     """Read what a role holds itself inside the connected database."""
     database = connection.info.dbname
     grants, owned = set(), set()
-    for kind, schema, name, column, privilege, is_owner in await read_rows(
+    for kind, schema, name, column, creator, privilege, is_owner in await read_rows(
         connection, _HOLDINGS, role=role
     ):
-        on = Securable(kind, database, schema, name, column)
+        on = Securable(kind, database, schema, name, column, creator)
         grants.add(Grant(on, privilege))
         if is_owner:
             owned.add(on)
     return Holdings(frozenset(grants), frozenset(owned))
+
+
+async def observe_creators(
+    connection: Connection, schemas: Collection[str]
+) -> dict[str, Creators]:
+    """Read who creates objects in schemas of the connected database.
+
+    As far as our login may set default privileges for them.
+    """
+    found = {schema: Creators() for schema in schemas}
+    for schema, role, owns_database, owns_schema, writes in await read_rows(
+        connection, _CREATORS, schemas=list(schemas), prefix=PREFIX
+    ):
+        known = found[schema]
+        found[schema] = Creators(
+            database_owner=role if owns_database else known.database_owner,
+            schema_owner=role if owns_schema else known.schema_owner,
+            writers=known.writers | ({role} if writes else set()),
+        )
+    return found
 
 
 async def observe_grants(connection: Connection, role: str) -> Grants:

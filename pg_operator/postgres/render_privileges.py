@@ -25,12 +25,32 @@ def render_privileges(operation: GrantPrivileges | RevokePrivileges) -> sql.Comp
         objects = sql.Composed([_object(operation.on[0])])
     kind = _KINDS[operation.kind]
     role = quote_role(operation.role)
+    if operation.on[0].creator:
+        return _default_privileges(operation, words, role)
     if isinstance(operation, GrantPrivileges):
         return sql.SQL("GRANT {} ON {} {} TO {}").format(words, kind, objects, role)
     # What the role passed on goes, too: it must not keep a right by lending it.
     return sql.SQL("REVOKE {} ON {} {} FROM {} CASCADE").format(
         words, kind, objects, role
     )
+
+
+def _default_privileges(
+    operation: GrantPrivileges | RevokePrivileges,
+    words: sql.Composed,
+    role: sql.Identifier,
+) -> sql.Composed:
+    creators = sql.SQL(", ").join(quote_role(on.creator) for on in operation.on)
+    start = sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA {}").format(
+        creators, quote_name(operation.on[0].schema)
+    )
+    form = (
+        "{} GRANT {} ON {} TO {}"
+        if isinstance(operation, GrantPrivileges)
+        else "{} REVOKE {} ON {} FROM {} CASCADE"
+    )
+    kind = _FUTURE_KINDS[operation.kind]
+    return sql.SQL(form).format(start, words, kind, role)
 
 
 def render_words(kind: ObjectKind, words: Sequence[str]) -> sql.Composed:
@@ -70,6 +90,11 @@ _KINDS: Final[dict[ObjectKind, sql.SQL]] = {
     "table": sql.SQL("TABLE"),
     "column": sql.SQL("TABLE"),
     "sequence": sql.SQL("SEQUENCE"),
+}
+
+_FUTURE_KINDS: Final[dict[ObjectKind, sql.SQL]] = {
+    "table": sql.SQL("TABLES"),
+    "sequence": sql.SQL("SEQUENCES"),
 }
 
 _WORDS: Final[dict[str, sql.SQL]] = {

@@ -1,6 +1,6 @@
 """What a role's permissions mean on the server as it is now."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,6 +16,7 @@ from pg_operator.plan.permissions import (
 from pg_operator.plan.privileges import table_of
 from pg_operator.plan.scope import databases, hold
 from pg_operator.plan.state import (
+    NOBODY,
     DatabaseState,
     Dependencies,
     Grant,
@@ -28,6 +29,7 @@ from pg_operator.postgres.errors import DatabaseRefused
 from pg_operator.postgres.observe import observe_catalog, observe_database
 from pg_operator.postgres.observe_privileges import Holdings, observe_holdings
 from pg_operator.reconcilers.context import Context
+from pg_operator.reconcilers.creators import creators_of, declared_creators
 from pg_operator.reconcilers.outcome import Key, is_deleting, key_of
 from pg_operator.reconcilers.servers import Link
 
@@ -60,14 +62,16 @@ class Resolved:
 class _Entry:
     """One database that the spec or the recorded scope names.
 
-    `permission` is what may be granted there now, if anything; `kept` is the part of
-    the recorded scope to leave alone.
+    `permission` is what may be granted there now, if anything, by the Database `source`
+    that the database belongs to; `kept` is the part of the recorded scope to leave
+    alone.
     """
 
     database: DatabaseState
     permission: Permission | None = None
     kept: Grants = frozenset()
     pending: tuple[Pending, ...] = ()
+    source: tuple[Key, DatabaseSpec] | None = None
 
 
 async def resolve_permissions(
@@ -89,7 +93,14 @@ async def resolve_permissions(
     recorded: Grants = mark.scope if isinstance(mark, Mark) else frozenset()
     resolved = _leave_alone(faulty, recorded)
     for entry in await _observe_entries(context, key, spec, link, recorded):
-        resolved |= await _resolve_entry(link, entry, observed)
+        declared = NOBODY
+        if entry.permission is not None and entry.source is not None:
+            declared = await declared_creators(
+                context, *entry.source, entry.permission, link=link
+            )
+        resolved |= await _resolve_entry(
+            link, entry, observed, role=spec.role_name, declared=declared
+        )
     return resolved
 
 
@@ -155,7 +166,8 @@ def _judge(
         claimant = context.claimant(candidate)
         if isinstance(mark, Mark) and mark.claimant == claimant:
             if is_open[candidate]:
-                return _judge_schemas(state, permission, spec, recorded)
+                entry = _judge_schemas(state, permission, spec, recorded)
+                return replace(entry, source=(candidate, spec))
             # Its owner alone decides: rivals for the name open nothing.
             is_open = {candidate: False}
             break
@@ -225,7 +237,14 @@ def _judge_schemas(
     return _Entry(state, permission, kept, pending)
 
 
-async def _resolve_entry(link: Link, entry: _Entry, observed: RoleState) -> Resolved:
+async def _resolve_entry(
+    link: Link,
+    entry: _Entry,
+    observed: RoleState,
+    *,
+    role: str,
+    declared: Mapping[str, frozenset[str]] = NOBODY,
+) -> Resolved:
     """Look inside a database where something is to be granted or revoked."""
     name, permission = entry.database.name, entry.permission
     version = link.server.version_number
@@ -235,20 +254,27 @@ async def _resolve_entry(link: Link, entry: _Entry, observed: RoleState) -> Reso
         return _leave_shut(entry, observed, "the database does not accept connections")
     wanted = frozenset() if permission is None else wanted_objects(permission)
     holdings = Holdings()
+    creators = NOBODY
     try:
         async with link.connections.session(name) as connection:
             catalog = await observe_catalog(connection, wanted=wanted)
             if observed.exists:
-                holdings = await observe_holdings(connection, observed.name)
+                holdings = await observe_holdings(connection, role)
+            if permission is not None:
+                creators = await creators_of(
+                    connection, permission, role=role, declared=declared
+                )
     except DatabaseRefused as refused:
         return _leave_shut(entry, observed, str(refused))
     grants: Grants = frozenset()
     scope, pending = entry.kept, entry.pending
     if permission is not None:
         grants, missing = desired_grants(
-            permission, catalog=catalog, server_version=version
+            permission, catalog=catalog, server_version=version, creators=creators
         )
-        scope |= declared_scope((permission,), server_version=version)
+        scope |= declared_scope(
+            (permission,), server_version=version, creators=creators
+        )
         pending += missing
     return Resolved(grants, scope, pending, _ours_to_change(holdings, grants))
 

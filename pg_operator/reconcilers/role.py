@@ -251,9 +251,11 @@ def _fingerprint(mark: object) -> str | None:
 def _grants_status(resolved: Resolved, applied: Applied) -> dict[str, Any]:
     """Count the privileges, and list what is missing with its reason."""
     pending = (*resolved.pending, *applied.pending)
+    # What is not created yet is not counted: that would change with every creator.
+    existing = {grant for grant in resolved.grants if not grant.on.creator}
     return {
-        "desired": len(resolved.grants),
-        "applied": len(resolved.grants - applied.ungranted),
+        "desired": len(existing),
+        "applied": len(existing - applied.ungranted),
         "pending": [
             {"path": part.path, "reason": part.reason, "message": part.message}
             for part in pending[:MOST_PENDING_SHOWN]

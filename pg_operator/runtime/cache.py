@@ -4,7 +4,8 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
-from pg_operator.api.specs import Kind
+from pg_operator.api.privileges import ALL
+from pg_operator.api.specs import WILDCARD, Kind
 from pg_operator.reconcilers.outcome import Key, Object, is_deleting
 
 CachedKind = Kind | Literal["Namespace"]
@@ -12,6 +13,8 @@ Name = tuple[str, str]
 Entry = tuple[str, ...]
 
 # Far more than the objects deleted while one request or event is under way.
+# Words on a schema with which a role may create in it.
+_CREATING: Final = frozenset({"CREATE", ALL})
 _MOST_GONE: Final = 10_000
 
 
@@ -132,7 +135,8 @@ def index_entries(obj: Object) -> set[Entry]:
 
     An entry is a word and values: `cluster` NAME; `namespace` NAME; `named` CLUSTER and
     the database's or role's name there; `permits` CLUSTER and a database that a role
-    has permissions in; `names-role` CLUSTER and a role that an object names;
+    has permissions in; `follows` the same, if one is on all objects of a kind, so also
+    on those that others will create; `names-role` CLUSTER and a role that is named;
     `terminating` CLUSTER; `service` NAMESPACE NAME; `secret`
     NAMESPACE NAME, where no namespace is that of the object, or the operator's.
     """
@@ -147,6 +151,8 @@ def index_entries(obj: Object) -> set[Entry]:
         entries.add(("named", cluster, str(spec.get("roleName", spec.get("name")))))
         for permission in spec.get("permissions") or ():
             entries.add(("permits", cluster, str(permission.get("database"))))
+            if _has_wildcard(permission):
+                entries.add(("follows", cluster, str(permission.get("database"))))
         for role in _named_roles(spec):
             entries.add(("names-role", cluster, role))
         if is_deleting(obj):
@@ -181,6 +187,27 @@ def _named_roles(spec: Mapping[str, Any]) -> Iterator[str]:
         if owner := owned.get("owner"):
             yield str(owner)
         yield from map(str, owned.get("creators") or ())
+
+
+def creates_in(role: Object) -> frozenset[str]:
+    """Return the databases in which a role is permitted to create objects."""
+    return frozenset(
+        str(permission.get("database"))
+        for permission in role.get("spec", {}).get("permissions") or ()
+        for schema in permission.get("schemas") or ()
+        if not _CREATING.isdisjoint(schema.get("privileges") or ())
+    )
+
+
+def _has_wildcard(permission: Mapping[str, Any]) -> bool:
+    return any(
+        entry.get("name") == WILDCARD
+        for schema in permission.get("schemas") or ()
+        for entries in schema.values()
+        if isinstance(entries, list)
+        for entry in entries
+        if isinstance(entry, dict)
+    )
 
 
 def _name(obj: Object) -> Name:

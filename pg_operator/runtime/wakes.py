@@ -9,6 +9,7 @@ from pg_operator.runtime.cache import (
     Cache,
     Change,
     cluster_of,
+    creates_in,
     service_of,
 )
 
@@ -98,6 +99,11 @@ def _of_role(change: Change, cache: Cache) -> Iterator[Key]:
             yield from _found(cache, ("DatabaseRole",), "named", *place)
         if is_edited or _differ(change, _oid):
             yield from _found(cache, _OBJECT_KINDS, "names-role", *place)
+    if _differ(change, _settled):
+        # Who was granted everything in a schema is, on what this one will create.
+        for database in frozenset().union(*map(creates_in, _sides(change))):
+            place = cluster_of(_sides(change)[0]), database
+            yield from _found(cache, ("DatabaseRole",), "follows", *place)
 
 
 def _of_namespace(change: Change, cache: Cache) -> Iterator[Key]:
@@ -167,6 +173,12 @@ def _server(cluster: Object) -> tuple[object, ...]:
 def _oid(role: Object) -> object:
     """What a DatabaseRole's status says once its role was made."""
     return role.get("status", {}).get("oid")
+
+
+def _settled(role: Object) -> tuple[object, ...]:
+    """What a DatabaseRole's status says once its spec is true."""
+    status = role.get("status", {})
+    return _condition(status, "Ready"), status.get("observedGeneration")
 
 
 def _readiness(database: Object) -> tuple[object, ...]:

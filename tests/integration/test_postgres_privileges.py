@@ -4,6 +4,7 @@ Random permissions are applied one after the other; after each the role logs in 
 tries everything there is to try.
 """
 
+import contextlib
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -24,6 +25,7 @@ from pg_operator.plan.privileges import GrantPrivileges
 from pg_operator.plan.state import Grant, RoleState, Securable
 from pg_operator.postgres.apply import Applied, apply
 from pg_operator.postgres.dsn import parse_dsn
+from pg_operator.postgres.observe import observe_dependencies
 from pg_operator.reconcilers.permissions import Resolved, _Entry, _resolve_entry
 from pg_operator.reconcilers.servers import Link
 from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
@@ -47,6 +49,11 @@ class Scene:
     database: str
     role: str
 
+    @property
+    def writer(self) -> str:
+        """A managed role that creates objects in both schemas."""
+        return f"{self.role}_writer"
+
     def permission(self, **fields: object) -> Permission:
         """Return a permission in the database."""
         return Permission.parse({"database": self.database, **fields})
@@ -57,7 +64,7 @@ class Scene:
         entry = _Entry(await self.bed.database(self.database), permission)
         dsn = parse_dsn(SecretText(self.bed.dsn), allow_loopback=True)
         link = Link(self.bed.server, dsn, self.bed.connections, ())
-        resolved = await _resolve_entry(link, entry, observed)
+        resolved = await _resolve_entry(link, entry, observed, role=self.role)
         return resolved, replace(observed, grants=observed.grants | resolved.held)
 
     async def plan(self, permission: Permission) -> Plan:
@@ -93,6 +100,8 @@ async def scene(bed: Bed) -> Scene:
     scene = Scene(bed, bed.name("shop"), bed.name("app"))
     await bed.create_database(scene.database)
     await bed.create_role(scene.role)
+    await bed.create_role(scene.writer)
+    await bed.grant(scene.writer, "CONNECT", database=scene.database)
     for schema in SCHEMAS:
         await bed.apply(CreateSchema(scene.database, schema))
         await bed.execute(
@@ -100,6 +109,9 @@ async def scene(bed: Bed) -> Scene:
             f"CREATE TABLE {schema}.b (id int, note text)",
             f"CREATE SEQUENCE {schema}.ids",
             database=scene.database,
+        )
+        await bed.grant(
+            scene.writer, "USAGE", "CREATE", database=scene.database, schema=schema
         )
     return scene
 
@@ -122,7 +134,9 @@ def needs(
     return kind, name, frozenset(words)
 
 
-def attempts(schema: str) -> Iterable[Attempt]:
+def attempts(
+    schema: str, tables: tuple[str, ...] = ("a", "b"), sequence: str = "ids"
+) -> Iterable[Attempt]:
     inside = needs("schema", "", "USAGE")
 
     def attempt(
@@ -130,7 +144,7 @@ def attempts(schema: str) -> Iterable[Attempt]:
     ) -> Attempt:
         return Attempt(statement, (inside, *wanted))
 
-    for table in ("a", "b"):
+    for table in tables:
         on = f"{schema}.{table}"
         for column in ("id", "note"):
             read = f"SELECT {column} FROM {on}"
@@ -147,10 +161,14 @@ def attempts(schema: str) -> Iterable[Attempt]:
             " pg_catalog.suppress_redundant_updates_trigger()"
         )
         yield attempt(trigger, needs("table", table, "TRIGGER"))
-    ids = f"'{schema}.ids'"
-    yield attempt(f"SELECT nextval({ids})", needs("sequence", "ids", "USAGE", "UPDATE"))
-    yield attempt(f"SELECT currval({ids})", needs("sequence", "ids", "USAGE", "SELECT"))
-    yield attempt(f"SELECT setval({ids}, 5)", needs("sequence", "ids", "UPDATE"))
+    ids = f"'{schema}.{sequence}'"
+    yield attempt(
+        f"SELECT nextval({ids})", needs("sequence", sequence, "USAGE", "UPDATE")
+    )
+    yield attempt(
+        f"SELECT currval({ids})", needs("sequence", sequence, "USAGE", "SELECT")
+    )
+    yield attempt(f"SELECT setval({ids}, 5)", needs("sequence", sequence, "UPDATE"))
     yield Attempt(f"CREATE TABLE {schema}.mine ()", (needs("schema", "", "CREATE"),))
 
 
@@ -252,16 +270,43 @@ async def test_role_can_do_what_it_is_permitted_now_and_nothing_else(
         assert applied.pending == ()
         assert await scene.plan(permission) == Plan()
         await try_everything(scene, schemas)
+        async with created_later(scene):
+            await try_everything(scene, schemas, tables=("later",), sequence="next")
 
 
-async def try_everything(scene: Scene, schemas: list[Json]) -> None:
+@contextlib.asynccontextmanager
+async def created_later(scene: Scene) -> AsyncIterator[None]:
+    """Create more objects, as an application does, and drop them again."""
+    async with scene.bed.login(scene.writer, scene.database) as connection:
+        for schema in SCHEMAS:
+            for statement in (
+                f"CREATE TABLE {schema}.later (id int, note text)",
+                f"CREATE SEQUENCE {schema}.next",
+            ):
+                await connection.execute(sql.SQL(statement))
+        yield
+        for schema in SCHEMAS:
+            for statement in (
+                f"DROP TABLE {schema}.later",
+                f"DROP SEQUENCE {schema}.next",
+            ):
+                await connection.execute(sql.SQL(statement))
+
+
+async def try_everything(
+    scene: Scene,
+    schemas: list[Json],
+    *,
+    tables: tuple[str, ...] = ("a", "b"),
+    sequence: str = "ids",
+) -> None:
     """Log in as the role, and compare what works with what the model says."""
     by_name = {schema["name"]: schema for schema in schemas}
     version = scene.bed.server.version_number
     async with scene.bed.login(scene.role, scene.database) as connection:
         for schema in SCHEMAS:
             model = Model(by_name.get(schema, {}), version=version)
-            for attempt in attempts(schema):
+            for attempt in attempts(schema, tables, sequence):
                 worked = await _works(connection, attempt.statement)
                 assert worked == model.allows(attempt), (attempt, schemas)
 
@@ -359,7 +404,7 @@ async def test_object_that_cannot_be_granted_on_is_the_only_one_left_out(
         grant.on.name
         for grant in await scene.bed.grants(scene.role, database=scene.database)
     }
-    assert held == {"a", "b", *names} - {"t13"}
+    assert held == {"*", "a", "b", *names} - {"t13"}
 
 
 async def test_members_of_extensions_are_left_alone(
@@ -384,3 +429,59 @@ async def test_members_of_extensions_are_left_alone(
             [scene.role],
         )
         assert await cursor.fetchone() == (True,)
+
+
+async def test_future_objects_follow_when_the_schema_gets_another_owner(
+    scene: Scene,
+) -> None:
+    bed, owner = scene.bed, scene.bed.name("owner")
+    await bed.create_role(owner)
+    tables = {"name": "*", "privileges": ["SELECT"]}
+    permission = scene.permission(schemas=[{"name": "app", "tables": [tables]}])
+    await scene.reconcile(permission)
+
+    async def creators() -> set[str]:
+        grants = await bed.grants(scene.role, database=scene.database)
+        return {grant.on.creator for grant in grants} - {""}
+
+    assert await creators() == {bed.server.login, scene.writer}
+    await bed.execute(
+        f"ALTER DATABASE {scene.database} OWNER TO {owner}",
+        f"ALTER SCHEMA app OWNER TO {owner}",
+        f"REVOKE CREATE ON SCHEMA app FROM {scene.writer}",
+        database=scene.database,
+    )
+    await scene.reconcile(permission)
+    assert await creators() == {owner}
+    assert await scene.plan(permission) == Plan()
+    await scene.reconcile(scene.permission())
+    assert await creators() == set()
+
+
+async def test_default_privileges_are_nothing_that_a_creator_owns(
+    scene: Scene,
+) -> None:
+    """Else it would be kept for them when its object is deleted."""
+    tables = {"name": "*", "privileges": ["SELECT"]}
+    await scene.reconcile(
+        scene.permission(schemas=[{"name": "app", "tables": [tables]}])
+    )
+    async with scene.bed.connections.session() as connection:
+        dependencies = await observe_dependencies(connection, scene.writer)
+    assert dependencies.owner_in == frozenset()
+    assert scene.database in dependencies.granted_in
+
+
+async def test_default_privileges_made_by_hand_elsewhere_stay(scene: Scene) -> None:
+    await scene.bed.execute(
+        f"ALTER DEFAULT PRIVILEGES FOR ROLE {scene.writer} IN SCHEMA app"
+        f" GRANT INSERT ON TABLES TO {scene.role}",
+        database=scene.database,
+    )
+    tables = {"name": "*", "privileges": ["SELECT"]}
+    permission = scene.permission(schemas=[{"name": "app", "tables": [tables]}])
+    await scene.reconcile(permission)
+    await scene.reconcile(scene.permission())
+    on = Securable("table", scene.database, "app", "*", creator=scene.writer)
+    held = await scene.bed.grants(scene.role, database=scene.database)
+    assert held == {Grant(on, "INSERT")}

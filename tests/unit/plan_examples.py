@@ -84,6 +84,17 @@ def on_sequence(
     return frozenset(Grant(on, word) for word in words)
 
 
+def on_future(
+    kind: ObjectKind,
+    creator: str,
+    *words: str,
+    schema: str = "app",
+    database: str = "orders",
+) -> Grants:
+    on = Securable(kind, database, schema, "*", creator=creator)
+    return frozenset(Grant(on, word) for word in words)
+
+
 def securables(
     kind: ObjectKind, database: str, names: Iterable[str], schema: str = ""
 ) -> tuple[Securable, ...]:

@@ -30,7 +30,7 @@ from pg_operator.plan.operations import (
     TerminateSessions,
 )
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
-from pg_operator.plan.state import Mark, Membership, Password
+from pg_operator.plan.state import Mark, Membership, Password, Securable
 from tests.unit.plan_examples import DATABASE, ROLE, securables
 
 PASSWORD = Password("fingerprint", SecretText("correct horse"))
@@ -133,6 +133,19 @@ OPERATIONS: tuple[tuple[Operation, str, str | None, str | None], ...] = (
     (
         GrantPrivileges("app", securables("schema", "orders", ("sales",)), ("USAGE",)),
         "grant USAGE on schema sales in database orders to role app",
+        "orders",
+        "catalog",
+    ),
+    (
+        GrantPrivileges(
+            "app",
+            (Securable("table", "orders", "sales", "*", creator="migrator"),),
+            ("SELECT",),
+        ),
+        (
+            "grant SELECT on future tables of role migrator in schema orders.sales "
+            "to role app"
+        ),
         "orders",
         "catalog",
     ),

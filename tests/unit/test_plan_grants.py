@@ -12,6 +12,7 @@ from tests.unit.plan_examples import (
     PG18,
     on_column,
     on_database,
+    on_future,
     on_schema,
     on_sequence,
     on_table,
@@ -109,6 +110,28 @@ def test_columns_and_sequences_are_granted_where_they_exist() -> None:
         | on_sequence("*", "USAGE")
         | on_sequence("later", "SELECT")
     )
+
+
+def test_wildcard_is_also_what_the_creators_of_its_schema_will_create() -> None:
+    entry = permission(
+        schemas=[
+            *on_tables(("*", "SELECT"), ("a", "INSERT")),
+            {"name": "public", "sequences": [{"name": "*", "privileges": ["USAGE"]}]},
+        ]
+    )
+    creators = {"app": {"owner", "writer"}}
+    grants, _ = desired_grants(
+        entry, catalog=CATALOG, server_version=PG18, creators=creators
+    )
+    future = on_future("table", "owner", "SELECT") | on_future(
+        "table", "writer", "SELECT"
+    )
+    assert {grant for grant in grants if grant.on.creator} == future
+    scope = declared_scope([entry], server_version=PG18, creators=creators)
+    assert future <= scope
+    # Another creator's are not covered by the wildcard itself.
+    stranger = on_future("table", "stranger", "SELECT")
+    assert covered(stranger, scope) == frozenset()
 
 
 def test_wildcard_is_of_one_kind() -> None:

@@ -56,6 +56,7 @@ from tests.unit.plan_examples import (
     database_spec,
     on_column,
     on_database,
+    on_future,
     on_schema,
     on_sequence,
     on_table,
@@ -72,6 +73,8 @@ GROUPS = ("readers", "writers", "staff")
 SCHEMAS = ("app", "log")
 TABLES = ("a", "b")
 SEQUENCES = ("ids",)
+CREATORS = ("owner", "writer")
+FUTURE_KINDS: tuple[ObjectKind, ...] = ("table", "sequence")
 COLUMNS = (("a", "x"), ("b", "x"))
 TABLE_WORDS = ("SELECT", "DELETE", "MAINTAIN")
 
@@ -120,8 +123,20 @@ def grants_of_schema(
         yield on_table(table, *TABLE_WORDS, *extra_words, **place)
     for table, column in COLUMNS:
         yield on_column(table, column, "SELECT", *extra_words, **place)
+    for creator in CREATORS:
+        for kind in FUTURE_KINDS:
+            yield on_future(kind, creator, "SELECT", **place)
     for sequence in (*SEQUENCES, *more):
         yield on_sequence(sequence, "USAGE", *extra_words, **place)
+
+
+def spelled(*extra_words: str) -> list[Grant]:
+    """Return what permissions can say: nothing about creators."""
+    return [
+        grant
+        for grant in grants_of_world(*extra_words, wild=True)
+        if not grant.on.creator
+    ]
 
 
 held_grants = subsets(*grants_of_world()).map(frozenset)
@@ -172,7 +187,7 @@ def spell_objects(
     return {"tables": list(tables.values()), "sequences": entries("sequence")}
 
 
-permissions = subsets(*grants_of_world("ALL", wild=True)).map(spell)
+permissions = subsets(*spelled("ALL")).map(spell)
 
 
 @dataclass(frozen=True)
@@ -186,6 +201,7 @@ class Case:
     held: str | None  # a database that cannot be worked on now
     password: Password | None
     catalogs: Mapping[str, Catalog]
+    creators: Mapping[str, list[str]]
     observed: RoleState
 
     def desired(self, observed: RoleState) -> RoleState:
@@ -195,12 +211,15 @@ class Case:
         grants: Grants = frozenset().union(
             *(
                 desired_grants(
-                    each, catalog=self.catalogs[each.database], server_version=version
+                    each,
+                    catalog=self.catalogs[each.database],
+                    server_version=version,
+                    creators=self.creators,
                 )[0]
                 for each in ready
             )
         )
-        scope = declared_scope(ready, server_version=version)
+        scope = declared_scope(ready, server_version=version, creators=self.creators)
         if self.held is not None:
             scope |= hold(recorded_scope(observed), database=self.held)
         groups = [one for one in self.spec.member_of if one.role not in self.left_alone]
@@ -244,7 +263,11 @@ def catalogs_with(existing: list[Securable]) -> Mapping[str, Catalog]:
                 for on in existing
                 if (on.database, on.kind) == (name, "schema")
             ),
-            frozenset(on for on in existing if on.database == name and on.name),
+            frozenset(
+                on
+                for on in existing
+                if on.database == name and on.name and not on.creator
+            ),
         )
         for name in NAMES
     }
@@ -329,6 +352,7 @@ def cases(draw: st.DrawFn) -> Case:
         held=draw(st.sampled_from((None, *NAMES))),
         password=password,
         catalogs=draw(catalogs),
+        creators={schema: draw(subsets(*CREATORS)) for schema in SCHEMAS},
         observed=draw(observed_roles(on)),
     )
 

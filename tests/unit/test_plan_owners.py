@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pg_operator.plan.creators import effective_creators
+from pg_operator.plan.creators import Creators, effective_creators
 from pg_operator.plan.desired import desired_database
 from pg_operator.plan.diff import diff
 from pg_operator.plan.operations import (
@@ -119,20 +119,20 @@ def test_role_that_is_absent_is_waited_for(
     assert role_standing(role, declared_by=claimants, is_listed=listed) is expected
 
 
-def test_declared_creators_stand_alone_and_only_as_far_as_they_may_be_named() -> None:
-    creators = effective_creators(
-        ("migrator", "foreign"),
-        usable={"migrator", "app"},
-        database_owner="owner",
-        schema_owner="app",
-        writers={"writer"},
-    )
-    assert creators == {"migrator"}
+def test_declared_creators_stand_alone() -> None:
+    observed = Creators("owner", "app", frozenset({"writer"}))
+    assert effective_creators({"migrator"}, observed, role="reader") == {"migrator"}
+    assert effective_creators((), observed, role="reader") == frozenset()
 
 
 def test_undeclared_creators_are_the_owners_and_those_who_may_create() -> None:
-    creators = effective_creators(
-        (), usable=(), database_owner="owner", schema_owner="app", writers={"writer"}
-    )
-    assert creators == {"owner", "app", "writer"}
-    assert effective_creators((), usable=()) == frozenset()
+    observed = Creators("owner", "app", frozenset({"writer"}))
+    everyone = {"owner", "app", "writer"}
+    assert effective_creators(None, observed, role="reader") == everyone
+    assert effective_creators(None, Creators(), role="reader") == frozenset()
+
+
+def test_role_needs_nothing_on_what_it_will_create_itself() -> None:
+    observed = Creators("owner", "app", frozenset({"writer"}))
+    assert effective_creators(None, observed, role="writer") == {"owner", "app"}
+    assert effective_creators({"writer"}, observed, role="writer") == frozenset()

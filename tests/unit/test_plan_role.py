@@ -40,6 +40,7 @@ from tests.unit.plan_examples import (
     marked_role,
     on_column,
     on_database,
+    on_future,
     on_schema,
     on_table,
     permission,
@@ -322,7 +323,7 @@ def test_what_left_the_spec_is_revoked_where_it_is_held() -> None:
     assert only == revoke("table", "SELECT", objects=("a",), schema="app")
 
 
-def test_columns_follow_their_table_and_share_a_statement() -> None:
+def test_columns_of_a_table_share_a_statement() -> None:
     wanted = (
         on_table("a", "INSERT")
         | on_column("a", "id", "SELECT", "UPDATE")
@@ -332,13 +333,13 @@ def test_columns_follow_their_table_and_share_a_statement() -> None:
     (inside,) = plan(marked_role(scope=wanted), grants=wanted).batches()
     ids = tuple(Securable("column", "orders", "app", "a", name) for name in COLUMNS)
     assert inside.operations == (
-        grant("table", "INSERT", objects=("a",), schema="app"),
         GrantPrivileges("app", ids, ("SELECT", "UPDATE")),
         GrantPrivileges(
             "app",
             (Securable("column", "orders", "app", "b", "id"),),
             ("SELECT", "UPDATE"),
         ),
+        grant("table", "INSERT", objects=("a",), schema="app"),
     )
 
 
@@ -359,11 +360,35 @@ def test_column_that_goes_with_its_table_is_not_revoked_itself() -> None:
     old = on_table("a", "SELECT") | on_column("a", "id", "SELECT", "UPDATE")
     inside = plan(marked_role(grants=old, scope=old)).batches()[0]
     assert inside.operations == (
-        revoke("table", "SELECT", objects=("a",), schema="app"),
         RevokePrivileges(
             "app", (Securable("column", "orders", "app", "a", "id"),), ("UPDATE",)
         ),
+        revoke("table", "SELECT", objects=("a",), schema="app"),
     )
+
+
+def test_future_objects_are_moved_from_one_creator_to_the_next() -> None:
+    old, new = (on_future("table", name, "SELECT") for name in ("old", "new"))
+    wild = on_table("*", "SELECT")
+    observed = marked_role(grants=old, scope=old | wild)
+    inside = plan(observed, grants=new, scope=new | wild).batches()[1]
+    (taken,), (given,) = old, new
+    assert inside.operations == (
+        RevokePrivileges("app", (taken.on,), ("SELECT",)),
+        GrantPrivileges("app", (given.on,), ("SELECT",)),
+    )
+    assert inside.locks == ("catalog",)
+
+
+def test_creators_share_a_statement_that_existing_tables_do_not() -> None:
+    future = on_future("table", "a", "SELECT") | on_future("table", "b", "SELECT")
+    wanted = future | on_table("a", "SELECT")
+    (inside,) = plan(marked_role(scope=wanted), grants=wanted).batches()
+    creators = tuple(sorted(grant.on for grant in future))
+    assert set(inside.operations) == {
+        grant("table", "SELECT", objects=("a",), schema="app"),
+        GrantPrivileges("app", creators, ("SELECT",)),
+    }
 
 
 def test_wildcard_that_left_the_spec_is_revoked_on_every_table() -> None:

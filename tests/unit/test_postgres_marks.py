@@ -19,6 +19,7 @@ securables = st.one_of(
     st.builds(Securable, st.just("schema"), names, names),
     st.builds(Securable, st.sampled_from(("table", "sequence")), names, names, names),
     st.builds(Securable, st.just("column"), names, names, names, names),
+    st.builds(Securable, st.just("table"), names, names, st.just("*"), creator=names),
 )
 marks = st.builds(
     Mark,

@@ -223,6 +223,16 @@ def test_columns_arrive_with_each_word(table: str, columns: list[str]) -> None:
     assert written == [("select", columns), ("update", columns)]
 
 
+@given(schema=names, creators=st.lists(names, min_size=1, max_size=3))
+def test_creators_of_future_objects_are_named(schema: str, creators: list[str]) -> None:
+    on = tuple(Securable("table", "db", schema, "*", creator=name) for name in creators)
+    tree = parse(sql_of(GrantPrivileges("app", on, ("SELECT",))))
+    roles, schemas = (option.arg for option in tree.options)
+    assert [role.rolename for role in roles] == creators
+    assert [name.sval for name in schemas] == [schema]
+    assert tree.action.is_grant
+
+
 def test_revoke_takes_along_what_was_passed_on() -> None:
     on = securables("sequence", "db", ("ids",), "app")
     tree = parse(sql_of(RevokePrivileges("app", on, ("USAGE",))))

@@ -201,6 +201,31 @@ def test_role_status_wakes_nobody(cache: Cache) -> None:
     assert put(cache, "DatabaseRole", changed(APP, status=ready)) == set()
 
 
+def test_role_that_may_create_wakes_those_who_are_granted_all_there_is(
+    cache: Cache,
+) -> None:
+    def permitted(name: str, schema: Json, *, database: str = "orders") -> Json:
+        role = a_role(name, namespace="depot")
+        schemas = [{"name": "app", **schema}]
+        role["spec"]["permissions"] = [{"database": database, "schemas": schemas}]
+        return role
+
+    everything = {"tables": [{"name": "*", "privileges": ["SELECT"]}]}
+    cache.put("DatabaseRole", permitted("reader", everything))
+    cache.put("DatabaseRole", permitted("other", everything, database="stock"))
+    cache.put("DatabaseRole", permitted("narrow", {"tables": [{"name": "a"}]}))
+    writer = permitted("writer", {"privileges": ["USAGE", "CREATE"]})
+    cache.put("DatabaseRole", writer)
+    ready = condition("Ready", "True", "Reconciled")
+    reader = {role_key("reader", "depot")}
+    settled = changed(writer, status=ready)
+    assert put(cache, "DatabaseRole", settled) == reader
+    again = changed(settled, status={**ready, "observedGeneration": 2})
+    assert put(cache, "DatabaseRole", again) == reader
+    counted = changed(again, status={**again["status"], "grants": {"applied": 3}})
+    assert put(cache, "DatabaseRole", counted) == set()
+
+
 @pytest.mark.parametrize(
     "spec",
     [
