@@ -51,6 +51,7 @@ from pg_operator.postgres.errors import (
     Transient,
     translate,
 )
+from pg_operator.postgres.locks import lock_tables
 from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.observe_privileges import (
     observe_database_grants,
@@ -132,6 +133,8 @@ class _Target:
             operation, server=self.server, keyring=self.keyring, verifier=verifier
         )
         try:
+            if isinstance(operation, _GrantOrRevoke):
+                await lock_tables(connection, operation)
             await connection.execute(statement)
         except psycopg.Error as error:
             raise translate(error, names=_names(operation)) from None
