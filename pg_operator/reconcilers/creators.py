@@ -10,7 +10,7 @@ from pg_operator.postgres.connect import Connection
 from pg_operator.postgres.observe_privileges import observe_creators
 from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.outcome import Key
-from pg_operator.reconcilers.references import find_cluster
+from pg_operator.reconcilers.reach import find_cluster
 from pg_operator.reconcilers.role_references import resolve_roles
 from pg_operator.reconcilers.servers import Link
 
@@ -39,7 +39,7 @@ async def declared_creators(
     if not schemas:
         return NOBODY
     names = {name: name for creators in schemas.values() for name in creators}
-    cluster = find_cluster(context, database.database_cluster_ref.name)
+    cluster = find_cluster(context.objects, database.database_cluster_ref.name)
     roles = await resolve_roles(context, key, cluster, names, link=link)
     return {
         schema: frozenset(creators) & roles.usable

@@ -34,7 +34,8 @@ from pg_operator.reconcilers.progress import (
     waiting,
     warn_once,
 )
-from pg_operator.reconcilers.references import check_allowed, find_cluster, link_to
+from pg_operator.reconcilers.reach import check_allowed, find_cluster, terminating
+from pg_operator.reconcilers.references import link_to
 from pg_operator.reconcilers.role_references import resolve_roles
 from pg_operator.reconcilers.servers import Link
 
@@ -50,7 +51,7 @@ async def reconcile_database(context: Context, key: Key, database: Object) -> Ou
     if guarded.stalled:
         raise Blocked(Reason.INVALID_SPEC, refusal(guarded.stalled), terminal=True)
     spec = DatabaseSpec.parse(guarded.spec)
-    cluster = find_cluster(context, spec.database_cluster_ref.name)
+    cluster = find_cluster(context.objects, spec.database_cluster_ref.name)
     check_allowed(cluster, key, path="spec.name", name=spec.name)
     link = await link_to(context, cluster)
     claimant = claimant_of(context, key)
@@ -60,11 +61,7 @@ async def reconcile_database(context: Context, key: Key, database: Object) -> Ou
         owned, what=f"database '{spec.name}'", cluster=spec.database_cluster_ref.name
     )
     if owned is Ownership.ABSENT and is_deleting(cluster):
-        raise Blocked(
-            Reason.CLUSTER_TERMINATING,
-            f"DatabaseCluster '{spec.database_cluster_ref.name}' is being deleted and "
-            "takes no new databases",
-        )
+        raise terminating(spec.database_cluster_ref.name, what="databases")
     roles = await resolve_roles(context, key, cluster, spec.named_roles, link=link)
     plan = diff(
         desired_database(

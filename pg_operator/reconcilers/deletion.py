@@ -27,7 +27,8 @@ from pg_operator.reconcilers.database import (
 )
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
 from pg_operator.reconcilers.progress import Blocked
-from pg_operator.reconcilers.references import find_cluster, link_to
+from pg_operator.reconcilers.reach import find_cluster
+from pg_operator.reconcilers.references import link_to
 from pg_operator.reconcilers.role import observe_shared_role, role_ownership
 from pg_operator.reconcilers.servers import Link
 
@@ -152,7 +153,7 @@ async def _link_or_let_go(context: Context, key: Key, obj: Object) -> Link | Non
     """
     spec = obj["spec"]
     try:
-        cluster = find_cluster(context, spec["databaseClusterRef"]["name"])
+        cluster = find_cluster(context.objects, spec["databaseClusterRef"]["name"])
         return await link_to(context, cluster)
     except Blocked as blocked:
         if keeps_everything(key.kind, spec) or _had_no_server(obj, blocked):

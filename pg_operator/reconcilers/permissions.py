@@ -1,13 +1,12 @@
 """What a role's permissions mean on the server as it is now."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from pg_operator.api.conditions import Reason
 from pg_operator.api.guard import Held
 from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec, Permission
-from pg_operator.api.validation import validate_database
 from pg_operator.plan.permissions import (
     declared_scope,
     desired_grants,
@@ -30,7 +29,12 @@ from pg_operator.postgres.observe import observe_catalog, observe_database
 from pg_operator.postgres.observe_privileges import Holdings, observe_holdings
 from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.creators import creators_of, declared_creators
-from pg_operator.reconcilers.outcome import Key, is_deleting, key_of
+from pg_operator.reconcilers.outcome import Key
+from pg_operator.reconcilers.reach import (
+    databases_named,
+    why_not_granted,
+    why_not_in_schema,
+)
 from pg_operator.reconcilers.servers import Link
 
 OPEN_SCHEMAS: Final = frozenset({"public"})
@@ -154,7 +158,7 @@ def _judge(
 ) -> _Entry:
     """Tell whether a role of this namespace may be granted in a database now."""
     name = permission.database
-    candidates = list(_databases_named(context, cluster, name))
+    candidates = list(databases_named(context.objects, cluster, name))
     is_open = {
         candidate: spec.allowed_namespaces.allows(
             key.namespace, own=candidate.namespace
@@ -171,42 +175,17 @@ def _judge(
             # Its owner alone decides: rivals for the name open nothing.
             is_open = {candidate: False}
             break
-    if not candidates:
-        reason = Reason.DATABASE_NOT_FOUND
-        message = (
-            f"no Database named '{name}' is declared on DatabaseCluster '{cluster}'; "
-            "it is granted on as soon as one is"
-        )
-    elif any(is_open.values()):
-        reason = Reason.DATABASE_NOT_READY
-        message = (
-            f"database '{name}' is not Ready yet; it is granted on as soon as its "
-            "Database is"
-        )
-    else:
-        reason = Reason.NOT_ALLOWED
-        message = (
-            f"database '{name}' is not open to namespace '{key.namespace}'; ask for it "
-            "to be added to its spec.allowedNamespaces"
-        )
+    pending = why_not_granted(
+        name,
+        cluster=cluster,
+        namespace=key.namespace,
+        open_to_it=tuple(is_open.values()),
+    )
     # What it may not have (any more) is revoked; what is only not there yet is kept.
     kept: Grants = frozenset()
-    if reason is not Reason.NOT_ALLOWED:
+    if pending.reason != Reason.NOT_ALLOWED:
         kept = hold(recorded, database=name)
-    pending = Pending(f"spec.permissions[{name}]", reason, message)
     return _Entry(state, kept=kept, pending=(pending,))
-
-
-def _databases_named(
-    context: Context, cluster: str, name: str
-) -> Iterator[tuple[Key, DatabaseSpec]]:
-    """Find the valid Databases of a cluster that want a name, with their keys."""
-    for database in context.objects.of_cluster("Database", cluster):
-        if database["spec"].get("name") != name or is_deleting(database):
-            continue
-        if not validate_database(database).errors:
-            spec = DatabaseSpec.parse(database["spec"])
-            yield key_of("Database", database), spec
 
 
 def _judge_schemas(
@@ -223,15 +202,7 @@ def _judge_schemas(
     kept: Grants = frozenset().union(
         *(hold(recorded, database=state.name, schema=name) for name in foreign)
     )
-    pending = tuple(
-        Pending(
-            f"spec.permissions[{state.name}].schemas[{name}]",
-            Reason.NOT_ALLOWED,
-            f"schema '{name}' is not listed by the Database; add it to its "
-            "spec.schemas",
-        )
-        for name in foreign
-    )
+    pending = tuple(why_not_in_schema(state.name, name) for name in foreign)
     own = tuple(schema for schema in permission.schemas if schema.name in listed)
     permission = permission.model_copy(update={"schemas": own})
     return _Entry(state, permission, kept, pending)

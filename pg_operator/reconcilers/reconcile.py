@@ -38,7 +38,8 @@ from pg_operator.reconcilers.outcome import (
     key_of,
 )
 from pg_operator.reconcilers.progress import Blocked, is_current
-from pg_operator.reconcilers.references import blocked_outcome, unavailable
+from pg_operator.reconcilers.reach import unavailable
+from pg_operator.reconcilers.references import blocked_outcome
 from pg_operator.reconcilers.role import password_is_pending, reconcile_role
 from pg_operator.reconcilers.servers import Servers
 from pg_operator.reconcilers.settings import Settings

@@ -38,7 +38,8 @@ from pg_operator.reconcilers.progress import (
     partially_applied,
     ready,
 )
-from pg_operator.reconcilers.references import check_allowed, find_cluster, link_to
+from pg_operator.reconcilers.reach import check_allowed, find_cluster, terminating
+from pg_operator.reconcilers.references import link_to
 from pg_operator.reconcilers.servers import Link
 
 MOST_PENDING_SHOWN: Final = 64
@@ -127,7 +128,7 @@ async def _find(context: Context, key: Key, spec: DatabaseRoleSpec) -> _Found:
     Raises:
         Blocked: the server cannot be used, or the role is not this object's.
     """
-    cluster = find_cluster(context, spec.database_cluster_ref.name)
+    cluster = find_cluster(context.objects, spec.database_cluster_ref.name)
     check_allowed(cluster, key, path="spec.roleName", name=spec.role_name)
     link = await link_to(context, cluster)
     claimant = claimant_of(context, key)
@@ -139,11 +140,7 @@ async def _find(context: Context, key: Key, spec: DatabaseRoleSpec) -> _Found:
         cluster=spec.database_cluster_ref.name,
     )
     if owned is Ownership.ABSENT and is_deleting(cluster):
-        raise Blocked(
-            Reason.CLUSTER_TERMINATING,
-            f"DatabaseCluster '{spec.database_cluster_ref.name}' is being deleted and "
-            "takes no new roles",
-        )
+        raise terminating(spec.database_cluster_ref.name, what="roles")
     cluster_spec = DatabaseClusterSpec.parse(cluster["spec"])
     return _Found(cluster_spec, link, claimant, observed, dependencies)
 

@@ -1,0 +1,127 @@
+"""What an object may use, as far as the stored objects tell. No I/O, no server.
+
+Reconcilers stop at what is said here; the webhook says it before the object is stored.
+"""
+
+from collections.abc import Collection, Iterator
+
+from pg_operator.api.conditions import Reason
+from pg_operator.api.names import expand_prefix
+from pg_operator.api.specs import DatabaseClusterSpec, DatabaseSpec
+from pg_operator.api.validation import validate_database, validate_databasecluster
+from pg_operator.plan.state import Pending
+from pg_operator.reconcilers.outcome import Key, Object, Objects, is_deleting, key_of
+from pg_operator.reconcilers.progress import Blocked
+
+
+def find_cluster(objects: Objects, name: str) -> Object:
+    """Return a DatabaseCluster.
+
+    Raises:
+        Blocked: it does not exist.
+    """
+    cluster = objects.get(Key("DatabaseCluster", "", name))
+    if cluster is None:
+        raise Blocked(
+            Reason.CLUSTER_NOT_FOUND,
+            f"spec.databaseClusterRef.name: DatabaseCluster '{name}' does not exist; "
+            "the object is worked on as soon as it does",
+        )
+    return cluster
+
+
+def check_allowed(cluster: Object, key: Key, *, path: str, name: str) -> None:
+    """Hold an object to what its DatabaseCluster lets its namespace do.
+
+    Raises:
+        Blocked: the namespace is not let in, the name lacks its prefix, or the
+            DatabaseCluster is not valid.
+    """
+    cluster_name = cluster["metadata"]["name"]
+    if validate_databasecluster(cluster).errors:
+        # The next probe says so; until then, whom it lets in is not known.
+        raise unavailable(cluster_name)
+    spec = DatabaseClusterSpec.parse(cluster["spec"])
+    if not spec.allowed_namespaces.allows(key.namespace):
+        raise Blocked(
+            Reason.NOT_ALLOWED,
+            f"namespace '{key.namespace}' may not use DatabaseCluster "
+            f"'{cluster_name}'; ask its administrator to add it to "
+            "spec.allowedNamespaces",
+        )
+    prefix = expand_prefix(spec.name_prefix or "", namespace=key.namespace)
+    if not name.startswith(prefix):
+        raise Blocked(
+            Reason.NOT_ALLOWED,
+            f"{path}: Invalid value: \"{name}\": must start with '{prefix}' on "
+            f"DatabaseCluster '{cluster_name}'; try '{prefix}{name}'",
+            terminal=True,
+        )
+
+
+def unavailable(cluster_name: str) -> Blocked:
+    """Say to a tenant that the server is away, and nothing more about it."""
+    return Blocked(
+        Reason.CLUSTER_UNAVAILABLE,
+        f"DatabaseCluster '{cluster_name}' is not available; its conditions say why, "
+        "and the object is worked on as soon as it is",
+    )
+
+
+def terminating(cluster_name: str, *, what: str) -> Blocked:
+    """Say that a DatabaseCluster takes nothing new; `what` is like "databases"."""
+    return Blocked(
+        Reason.CLUSTER_TERMINATING,
+        f"DatabaseCluster '{cluster_name}' is being deleted and takes no new {what}",
+    )
+
+
+def databases_named(
+    objects: Objects, cluster: str, name: str
+) -> Iterator[tuple[Key, DatabaseSpec]]:
+    """Find the valid Databases of a cluster that want a name, with their keys."""
+    for database in objects.of_cluster("Database", cluster):
+        if database["spec"].get("name") != name or is_deleting(database):
+            continue
+        if not validate_database(database).errors:
+            spec = DatabaseSpec.parse(database["spec"])
+            yield key_of("Database", database), spec
+
+
+def why_not_granted(
+    database: str, *, cluster: str, namespace: str, open_to_it: Collection[bool]
+) -> Pending:
+    """Say why nothing is granted in a database now.
+
+    `open_to_it` tells of each Database of that name whether it lets the namespace in.
+    """
+    path = f"spec.permissions[{database}]"
+    if not open_to_it:
+        return Pending(
+            path,
+            Reason.DATABASE_NOT_FOUND,
+            f"no Database named '{database}' is declared on DatabaseCluster "
+            f"'{cluster}'; it is granted on as soon as one is",
+        )
+    if any(open_to_it):
+        return Pending(
+            path,
+            Reason.DATABASE_NOT_READY,
+            f"database '{database}' is not Ready yet; it is granted on as soon as its "
+            "Database is",
+        )
+    return Pending(
+        path,
+        Reason.NOT_ALLOWED,
+        f"database '{database}' is not open to namespace '{namespace}'; ask for it to "
+        "be added to its spec.allowedNamespaces",
+    )
+
+
+def why_not_in_schema(database: str, schema: str) -> Pending:
+    """Say why nothing is granted in a schema that the Database does not list."""
+    return Pending(
+        f"spec.permissions[{database}].schemas[{schema}]",
+        Reason.NOT_ALLOWED,
+        f"schema '{schema}' is not listed by the Database; add it to its spec.schemas",
+    )
