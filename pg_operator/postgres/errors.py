@@ -270,6 +270,8 @@ def _from_statement(state: str, said: str) -> PostgresError:
         return AlreadyExistsNow(f"someone else made it first: {said}")
     if state in _IN_USE:
         return ObjectInUse(f"still in use: {said}")
+    if state == "54000":
+        said += "; grant to fewer roles: make the others members of one role"
     kind = NotFound if state in _NOT_FOUND else Rejected
     return kind(f"PostgreSQL refused: {said} (SQLSTATE {state})", sqlstate=state)
 

@@ -18,6 +18,8 @@ from tests.localcluster.postgres_files import remove_directory
 from tests.localcluster.processes import Supervisor
 from tests.localcluster.runs import LOCAL, run_directory
 
+SETTINGS = {"wal_level": "logical", "max_prepared_transactions": "5"}
+
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[PostgresServer]:
@@ -30,7 +32,9 @@ def server() -> Iterator[PostgresServer]:
                 supervisor,
                 directory=state / "postgres",
                 log=directory / "logs" / "postgres.log",
-                options=PostgresOptions(tls=bool(os.environ.get("PGOP_PG_TLS"))),
+                options=PostgresOptions(
+                    tls=bool(os.environ.get("PGOP_PG_TLS")), settings=SETTINGS
+                ),
             )
         finally:
             supervisor.stop_all()

@@ -1,6 +1,7 @@
 """Connections to a real server: how many, whose turn, and what failures say."""
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator, Mapping
 
 import pytest
@@ -28,6 +29,8 @@ from pg_operator.postgres.errors import (
 from pg_operator.postgres.observe import observe_server
 from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
 from tests.localcluster.postgres import PostgresServer
+
+CLEAR_PASSWORD = 3  # PostgreSQL's AuthenticationCleartextPassword
 
 
 @pytest.fixture
@@ -322,6 +325,29 @@ async def test_session_is_encrypted_or_there_is_none(
     with pytest.raises(AuthenticationFailed, match=r"pg_hba\.conf"):
         async with connections_to(bed.dsn, {"sslmode": "disable"}).session():
             pass
+
+
+async def test_password_is_not_given_to_who_asks_for_it_in_clear(bed: Bed) -> None:
+    """Whoever answers at the DSN's address would have it."""
+    heard = bytearray()
+
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        length = int.from_bytes(await reader.readexactly(4), "big")
+        await reader.readexactly(length - 4)
+        writer.write(b"R" + struct.pack("!II", 8, CLEAR_PASSWORD))
+        heard.extend(await reader.read())
+        writer.close()
+
+    thief = await asyncio.start_server(ask, "127.0.0.1", 0)
+    port = thief.sockets[0].getsockname()[1]
+    changes = {"port": str(port), "sslmode": "disable", "password": "TOPSECRET"}
+    async with thief:
+        with pytest.raises(AuthenticationFailed, match="require_auth does not allow"):
+            async with connections_to(bed.dsn, changes).session():
+                pass
+        thief.close()
+        await thief.wait_closed()
+    assert b"TOPSECRET" not in heard
 
 
 async def test_value_that_cannot_be_sent_is_no_lost_connection(bed: Bed) -> None:
