@@ -2,15 +2,22 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
+from cryptography import x509
 
 from certs.authority import PUBLISHED_FOR, advance
 from certs.issue import KeyPair
-from certs.verify import bundle_problem, describe_certificates, pair_problem
+from certs.verify import (
+    bundle_problem,
+    describe_certificates,
+    overdue_problem,
+    pair_problem,
+)
+from pg_operator.cli.asking import ask
 from pg_operator.cli.options import Address, namespace
 from pg_operator.cli.report import Finding, report
 from pg_operator.kube.admission import (
@@ -19,7 +26,6 @@ from pg_operator.kube.admission import (
     read_configurations,
 )
 from pg_operator.kube.client import Kubernetes
-from pg_operator.kube.errors import KubernetesError
 from webhooks.authority import (
     AUTHORITY_SECRET,
     ForeignSecret,
@@ -33,8 +39,6 @@ from webhooks.authority import (
 MOUNTED_SECRET: Final = "pg-operator-webhook-certificate"  # noqa: S105 (a name)
 CONNECT_SECONDS: Final = 5.0
 
-T = TypeVar("T")
-
 
 @click.group()
 def certs() -> None:
@@ -45,7 +49,7 @@ def certs() -> None:
 @namespace
 def show(*, namespace: str) -> None:
     """Show what the API server trusts, and what signs and serves."""
-    for line in _ask(lambda kubernetes: _shown(kubernetes, namespace)):
+    for line in ask(lambda kubernetes: _shown(kubernetes, namespace)):
         click.echo(line)
 
 
@@ -59,7 +63,7 @@ def show(*, namespace: str) -> None:
 )
 def verify(*, namespace: str, connect: tuple[str, int] | None) -> None:
     """Tell whether the API server can trust what the webhook serves."""
-    report(_ask(lambda kubernetes: verify_certificates(kubernetes, namespace, connect)))
+    report(ask(lambda kubernetes: verify_certificates(kubernetes, namespace, connect)))
 
 
 @certs.command()
@@ -70,7 +74,7 @@ def rotate(*, namespace: str) -> None:
     The replicas go on by themselves: the new one is trusted first, and signs minutes
     later; the old one is trusted for another day.
     """
-    click.echo(_ask(lambda kubernetes: _rotated(kubernetes, namespace)))
+    click.echo(ask(lambda kubernetes: _rotated(kubernetes, namespace)))
 
 
 async def verify_certificates(
@@ -118,7 +122,8 @@ async def _stored(
     if stored is not None:
         trusted = is_trusted(configurations, stored.authority.bundle)
         wrong = "" if trusted else "is not what caBundle holds; is the webhook running?"
-        return [Finding(subject, wrong)]
+        signing = stored.authority.current.certificate_pem
+        return [Finding(subject, wrong or _overdue(signing))]
     subject = f"Secret {namespace}/{MOUNTED_SECRET}"
     secret = await kubernetes.read_secret(namespace, MOUNTED_SECRET)
     if secret is None:
@@ -126,7 +131,17 @@ async def _stored(
     pair = KeyPair(secret.data.get("tls.crt", b""), secret.data.get("tls.key", b""))
     host = service_names(namespace)[0]
     problems = (pair_problem(pair, bundle=one, host=host) for one in bundles)
-    return [Finding(subject, next(filter(None, problems), ""))]
+    wrong = next(filter(None, problems), "") or _overdue(pair.certificate_pem)
+    return [Finding(subject, wrong)]
+
+
+def _overdue(certificate_pem: bytes) -> str:
+    """Say that nobody renewed a certificate in time; empty also when it is none."""
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_pem)
+    except ValueError:
+        return ""
+    return overdue_problem(certificate, now=datetime.now(UTC))
 
 
 async def _connected(address: tuple[str, int], bundle: bytes, host: str) -> Finding:
@@ -194,16 +209,3 @@ async def _rotated(kubernetes: Kubernetes, namespace: str) -> str:
         "The new authority is trusted within seconds and signs in about "
         f"{minutes} minutes; `pg-operator certs show` tells."
     )
-
-
-def _ask(question: Callable[[Kubernetes], Awaitable[T]]) -> T:
-    """Run one question to the API server; what goes wrong is said in a sentence."""
-
-    async def asked() -> T:
-        async with await Kubernetes.from_environment() as kubernetes:
-            return await question(kubernetes)
-
-    try:
-        return asyncio.run(asked())
-    except (KubernetesError, ForeignSecret) as error:
-        raise click.ClickException(str(error)) from error

@@ -8,6 +8,7 @@ from pg_operator.api.specs import API_VERSION, PLURALS, Kind
 from pg_operator.kube.errors import Invalid
 
 SLICES_API: Final = "discovery.k8s.io/v1"
+AUTHORIZATION_API: Final = "authorization.k8s.io/v1"
 ADMISSION_API: Final = "admissionregistration.k8s.io/v1"
 
 _PLURALS: Final[Mapping[str, str]] = {
@@ -50,6 +51,11 @@ def slice_path(namespace: str, name: str) -> str:
         ImpossibleName: nothing can be called so.
     """
     return _path(SLICES_API, "endpointslices", namespace, name)
+
+
+def deployments_path(namespace: str) -> str:
+    """Return the path of a namespace's Deployments."""
+    return _path("apps/v1", "deployments", namespace, "")
 
 
 def configuration_path(kind: str, name: str) -> str:

@@ -197,6 +197,47 @@ def test_monitors_and_network_policies_know_the_ports_of_the_pods(process: str) 
     assert let_in == ports
 
 
+def documented_rights() -> list[tuple[str, str, str, str, str]]:
+    """Return the rows of the table in docs/deploying.md."""
+    text = (CHECKOUT / "docs" / "deploying.md").read_text(encoding="utf-8")
+    table = text.partition("| process | resource |")[2].partition("\n\n")[0]
+    rows = [line.strip("|").split("|") for line in table.splitlines()[2:]]
+    return [tuple(cell.strip() for cell in row) for row in rows]  # type: ignore[misc]
+
+
+def granted_rights() -> Iterator[tuple[str, str, str, str, str]]:
+    """Yield the rules of config/ as rows of that table."""
+    overlays = "`no-cert-manager`, `all-in-one`"
+    rooms = (("rbac", "all"), ("self-signed", overlays))
+    for room, overlay in rooms:
+        found = list(listed(CONFIG / room))
+        holders = {
+            one["roleRef"]["name"]: one["subjects"][0]["name"]
+            for one in found
+            if "roleRef" in one
+        }
+        for role in found:
+            for rule in role.get("rules", ()):
+                (group,) = rule["apiGroups"]
+                suffix = f".{group}" if group else ""
+                names = ", ".join(f"`{one}{suffix}`" for one in rule["resources"])
+                if "resourceNames" in rule:
+                    (name,) = rule["resourceNames"]
+                    names += f", named `{name}`"
+                everywhere = role["kind"] == "ClusterRole"
+                yield (
+                    holders[role["metadata"]["name"]].removeprefix("pg-operator-"),
+                    names,
+                    ", ".join(rule["verbs"]),
+                    "everywhere" if everywhere else "its namespace",
+                    overlay,
+                )
+
+
+def test_documented_rights_are_those_that_are_granted() -> None:
+    assert documented_rights() == list(granted_rights())
+
+
 def stages() -> list[list[tuple[str, str]]]:
     """Return the instructions of the Dockerfile's stages."""
     text = (CHECKOUT / "Dockerfile").read_text(encoding="utf-8")

@@ -1,0 +1,155 @@
+"""`pg-operator check`: is the installation whole? Every problem says what to do."""
+
+from collections.abc import AsyncIterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import yaml
+
+from pg_operator.api.specs import API_VERSION, FINALIZER, PLURALS
+from pg_operator.cli.asking import ask
+from pg_operator.cli.certs import verify_certificates
+from pg_operator.cli.options import namespace
+from pg_operator.cli.report import Finding, report
+from pg_operator.kube.client import Kubernetes, object_path
+from pg_operator.kube.errors import Forbidden, KubernetesError, NotFound
+from pg_operator.kube.paths import deployments_path
+from pg_operator.kube.rights import account_name, has_right, rights_of
+
+CONTROLLER: Final = "pg-operator-controller"
+# Where the probe, which is never stored, would lie.
+PROBE_NAMESPACE: Final = "default"
+_ROLES: Final = {"ClusterRole", "Role"}
+
+
+@click.command()
+@namespace
+@click.option(
+    "--own-rights",
+    is_flag=True,
+    help="Ask about the rights of whoever runs this instead of the controller's.",
+)
+def check(*, namespace: str, own_rights: bool) -> None:
+    """Check CRDs, pods, certificates, the webhook, servers and rights."""
+    account = None if own_rights else account_name(namespace, CONTROLLER)
+    report(ask(lambda kubernetes: _check(kubernetes, namespace, account)))
+
+
+async def _check(
+    kubernetes: Kubernetes, namespace: str, account: str | None
+) -> list[Finding]:
+    crds = [finding async for finding in _crds(kubernetes)]
+    findings = [*crds, *await _deployments(kubernetes, namespace)]
+    findings += await verify_certificates(kubernetes, namespace)
+    if not any(finding.problem for finding in crds):
+        findings.append(await _admission(kubernetes))
+        findings += await _servers(kubernetes)
+    findings.append(await _rights(kubernetes, namespace, account))
+    return findings
+
+
+async def _crds(kubernetes: Kubernetes) -> AsyncIterator[Finding]:
+    for kind in PLURALS:
+        try:
+            await kubernetes.request("GET", object_path(kind, ""), query={"limit": "1"})
+        except NotFound:
+            yield Finding(f"CRD of {kind}", "is not served; apply config/crd")
+        else:
+            yield Finding(f"CRD of {kind}")
+
+
+async def _deployments(kubernetes: Kubernetes, namespace: str) -> list[Finding]:
+    found, _ = await kubernetes.list(
+        deployments_path(namespace), labels="app.kubernetes.io/name=pg-operator"
+    )
+    if not found:
+        problem = f"there is none in {namespace}; apply config/default"
+        return [Finding("Deployments", problem)]
+    findings = []
+    for one in found:
+        wanted = one["spec"].get("replicas", 1)
+        ready = one["status"].get("readyReplicas", 0)
+        name = one["metadata"]["name"]
+        problem = "" if ready >= wanted else "see the events and the log of its pods"
+        findings.append(Finding(f"Deployment {name} {ready}/{wanted}", problem))
+    return findings
+
+
+async def _admission(kubernetes: Kubernetes) -> Finding:
+    """Send what a user would send, as a dry run; an answer shows the whole way."""
+    subject = "admission"
+    probe = {
+        "apiVersion": API_VERSION,
+        "kind": "DatabaseRole",
+        "metadata": {"generateName": "pg-operator-check-"},
+        "spec": {
+            "roleName": "pgop_check",
+            "databaseClusterRef": {"name": "pg-operator-check"},
+        },
+    }
+    path = object_path("DatabaseRole", PROBE_NAMESPACE)
+    try:
+        answer = await kubernetes.request(
+            "POST", path, query={"dryRun": "All"}, body=probe
+        )
+    except KubernetesError as error:
+        return Finding(subject, f"a good object is refused: {error}")
+    if FINALIZER not in answer["metadata"].get("finalizers", ()):
+        return Finding(
+            subject,
+            "the mutating webhook was not called or did not answer; see caBundle, the "
+            "Service's endpoints, and whether a firewall lets the API server reach "
+            "port 9443 of the pods",
+        )
+    return Finding(subject, note="answered by the webhook")
+
+
+async def _servers(kubernetes: Kubernetes) -> list[Finding]:
+    """Repeat what the controller found; it alone can reach the servers."""
+    clusters, _ = await kubernetes.list(object_path("DatabaseCluster", ""))
+    findings = []
+    for cluster in clusters:
+        conditions = {
+            condition["type"]: condition
+            for condition in cluster.get("status", {}).get("conditions", ())
+        }
+        available = conditions.get("Available", {})
+        problem = "the controller has not looked at it yet; is it running?"
+        if available.get("status") == "True":
+            problem = ""
+        elif available:
+            problem = f"{available['reason']}: {available['message']}"
+        name = cluster["metadata"]["name"]
+        findings.append(Finding(f"DatabaseCluster {name}", problem))
+    return findings
+
+
+async def _rights(
+    kubernetes: Kubernetes, namespace: str, account: str | None
+) -> Finding:
+    """Compare what the controller may do with what config/rbac gives it."""
+    subject = f"rights of {account or 'who runs this'}"
+    missing = []
+    for right in rights_of(_shipped_roles(), namespace=namespace):
+        try:
+            if not await has_right(kubernetes, right, account=account):
+                missing.append(str(right))
+        except Forbidden:
+            return Finding(
+                subject,
+                "you may not ask about others (create subjectaccessreviews); run this "
+                "with --own-rights as that account",
+            )
+    if missing:
+        return Finding(subject, f"apply config/rbac; missing: {', '.join(missing)}")
+    return Finding(subject)
+
+
+def _shipped_roles() -> list[dict[str, Any]]:
+    """Return the roles of config/rbac: from the wheel, else from the checkout."""
+    shipped = files("pg_operator").joinpath("_manifests", "rbac", "controller.yaml")
+    checkout = Path(__file__).parents[2] / "config" / "rbac" / "controller.yaml"
+    text = (shipped if shipped.is_file() else checkout).read_text(encoding="utf-8")
+    return [one for one in yaml.safe_load_all(text) if one["kind"] in _ROLES]
