@@ -1,5 +1,6 @@
 """A Database's Service leads to its server; what others made is left alone."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,9 +49,11 @@ def connect(cluster: LocalCluster, kubectl: Kubectl, namespace: str) -> Connect:
 
 def service(kubectl: Kubectl, name: str = "pg") -> Mapping[str, Any] | None:
     """Return a Service, or None."""
-    if kubectl("get", "service", name).returncode != 0:
-        return None
-    return kubectl.get("service", name)
+    options = ("--ignore-not-found", "--output=json")
+    found: Mapping[str, Any] | None = json.loads(
+        kubectl.run("get", "service", name, *options) or "null"
+    )
+    return found
 
 
 def slices(kubectl: Kubectl, name: str = "pg") -> dict[str, list[tuple[str, int]]]:
