@@ -172,6 +172,16 @@ class Field:
                 seen.add(name)
             yield entry
 
+    def members(self, *, most: int) -> Iterator[tuple[str, "Field"]]:
+        """Yield the names and fields of an object whose names the user chooses."""
+        if not self.has_type("object"):
+            return
+        if len(self.value) > most:
+            detail = f"must have at most {most} entries, not {len(self.value)}"
+            self.refuse(Problem("too-many", detail))
+        for name, value in list(self.value.items())[:most]:
+            yield name, self._below(value, step=f"[{name}]")
+
     def texts(self) -> frozenset[str]:
         """Return the strings of a list, leaving out whatever else is there."""
         items = self.value if isinstance(self.value, list) else []

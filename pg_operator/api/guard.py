@@ -30,6 +30,8 @@ OBJECT_KINDS: Final[Mapping[str, ObjectKind]] = {
 }
 
 _NAMED: Final = frozenset({"tables", "sequences"})
+# The objects whose members can be left out one by one.
+_MEMBER = re.compile(r"spec\.(parameters)\[(.*)\]\Z", re.DOTALL)
 _STEP = re.compile(r"([A-Za-z]+)(?:\[([0-9]+)\])?")
 
 
@@ -87,6 +89,8 @@ def guard(spec: Mapping[str, Any], errors: Sequence[FieldError]) -> Guarded:
 
 def _cut(path: str) -> tuple[str | int, ...] | None:
     """Return the steps to the smallest part around a path that can be left out."""
+    if (member := _MEMBER.match(path)) is not None:
+        return (member[1], member[2])
     steps: list[str | int] = []
     cut: tuple[str | int, ...] | None = None
     for name, index in _STEP.findall(path)[1:]:  # all paths start at "spec"

@@ -93,8 +93,9 @@ class DatabaseClusterSpec(Document):
     connection: ConnectionReference
     allowed_namespaces: AllowedNamespaces = AllowedNamespaces(from_="All")
     name_prefix: str | None = None
-    allowed_roles: tuple[str, ...] = ()
     allowed_memberships: tuple[str, ...] = ()
+    allowed_owners: tuple[str, ...] = ()
+    allowed_parameters: tuple[str, ...] = ()
     max_connections: int = 4
     resync_interval: str = "10m"
 
@@ -120,6 +121,7 @@ class DatabaseSpec(Document):
     schemas: tuple[Schema, ...] = ()
     encoding: str | None = None
     timezone: str | None = None
+    parameters: Mapping[str, str] = Field(default_factory=dict)
     connection_limit: int | None = None
     database_service_name: str | None = None
     public_privileges: Literal["Revoke", "Keep"] | None = None

@@ -1,11 +1,12 @@
 """What a spec wants, as states that a diff compares with what is observed. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
 from pg_operator.api.conditions import Reason
 from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec
+from pg_operator.plan.diff import PUBLIC_SCHEMA, UNLIMITED
 from pg_operator.plan.memberships import NO_MEMBERSHIPS, DesiredMemberships
 from pg_operator.plan.policies import is_unfinished
 from pg_operator.plan.state import (
@@ -21,8 +22,6 @@ from pg_operator.plan.state import (
     Server,
 )
 
-UNLIMITED: Final = -1
-PUBLIC_SCHEMA: Final = "public"
 TIMEZONE: Final = "timezone"  # settings are named in lower case
 # From PostgreSQL 15 on, PUBLIC may not create in schema public.
 CLOSED_PUBLIC_SCHEMA: Final = 150000
@@ -35,13 +34,16 @@ def desired_database(
     observed: DatabaseState,
     server: Server,
     roles: Collection[str] = (),
+    parameters: Mapping[str, str] = EMPTY,
+    held_parameters: Collection[str] = (),
 ) -> DatabaseState:
     """Return what a Database wants of a database that is absent or its own.
 
     What the spec leaves out is not managed, except while it is being created: it opens
     without a limit, and new schemas get its owner. `encoding` only counts for one that
     does not exist. `roles` are those of the spec's roles that may be named now: what
-    names another waits, and so does a new schema that is to be its.
+    names another waits, and so does a new schema that is to be its. `parameters` are
+    the settings that may be set; `held_parameters` are left as they are.
     """
     fresh = not observed.exists or is_unfinished(observed, claimant)
     revoke = spec.public_privileges != "Keep"
@@ -52,6 +54,7 @@ def desired_database(
     limit = spec.connection_limit
     if limit is None and fresh:
         limit = UNLIMITED
+    mark = desired_mark(claimant, observed)
     owners = _schema_owners(spec, observed)
     waiting = {name for name, owner in owners.items() if owner not in roles}
     return DatabaseState(
@@ -61,14 +64,32 @@ def desired_database(
         allow_connections=True if fresh else UNSET,
         connection_limit=UNSET if limit is None else limit,
         public_privileges=frozenset() if revoke else UNSET,
-        settings=EMPTY if spec.timezone is None else {TIMEZONE: spec.timezone},
+        settings={**parameters, **_timezone(spec)},
         schemas=frozenset(spec.schema_names) - (waiting - observed.schemas),
         schema_owners={
             name: owner for name, owner in owners.items() if name not in waiting
         },
         public_schema_open=False if close_schema else UNSET,
-        mark=desired_mark(claimant, observed),
+        mark=replace(
+            mark,
+            parameters=frozenset(parameters)
+            | (mark.parameters & frozenset(held_parameters)),
+        ),
     )
+
+
+def without_inside(desired: DatabaseState) -> DatabaseState:
+    """Return what is desired of a database that cannot be entered now."""
+    return replace(
+        desired,
+        schemas=frozenset(),
+        schema_owners=EMPTY,
+        public_schema_open=UNSET,
+    )
+
+
+def _timezone(spec: DatabaseSpec) -> Mapping[str, str]:
+    return EMPTY if spec.timezone is None else {TIMEZONE: spec.timezone}
 
 
 def _schema_owners(spec: DatabaseSpec, observed: DatabaseState) -> dict[str, str]:

@@ -18,6 +18,7 @@ from pg_operator.plan.operations import (
     MarkRole,
     Operation,
     Plan,
+    ResetDatabaseParameter,
     RevokePublicOnDatabase,
     RevokePublicOnSchema,
     SetDatabaseParameter,
@@ -38,6 +39,8 @@ from pg_operator.plan.state import (
 )
 
 PUBLIC_SCHEMA: Final = "public"
+UNLIMITED: Final = -1
+LEAST_TO_WORK: Final = 2  # connections: one may be an application's
 # What a database gives PUBLIC when it is created.
 DEFAULT_PUBLIC: Final = frozenset({"CONNECT", "TEMPORARY"})
 
@@ -74,8 +77,18 @@ def _database(
     if not observed.exists:
         encoding = None if desired.encoding is UNSET else desired.encoding
         yield CreateDatabase(desired.name, encoding, sentinel(mark.claimant))
-    yield from _from_outside(desired, observed, mark)
-    yield from _from_inside(desired, observed, mark)
+    inside = tuple(_from_inside(desired, observed, mark))
+    limit = desired.connection_limit
+    if inside and limit is not UNSET and 0 <= limit < LEAST_TO_WORK:
+        # Whoever works inside needs a connection, too: the limit comes last.
+        unlimited = not observed.exists or is_unfinished(observed, mark.claimant)
+        first = replace(desired, connection_limit=UNLIMITED if unlimited else UNSET)
+        yield from _from_outside(first, observed, mark)
+        yield from inside
+        yield AlterDatabase(desired.name, connection_limit=limit)
+    else:
+        yield from _from_outside(desired, observed, mark)
+        yield from inside
 
 
 def _from_outside(
@@ -90,9 +103,7 @@ def _from_outside(
         excess = (DEFAULT_PUBLIC if held is UNSET else held) - desired.public_privileges
         if excess:
             yield RevokePublicOnDatabase(name, tuple(sorted(excess)))
-    for parameter, value in sorted(desired.settings.items()):
-        if observed.settings.get(parameter) != value:
-            yield SetDatabaseParameter(name, parameter, value)
+    yield from _settings(desired, observed, mark)
     if (owner := _change(desired.owner, observed.owner)) is not None:
         yield AlterDatabaseOwner(name, owner)
     # Last in its transaction: nobody gets in before all of the above is true.
@@ -105,6 +116,19 @@ def _from_outside(
     )
     if altered != AlterDatabase(name):
         yield altered
+
+
+def _settings(
+    desired: DatabaseState, observed: DatabaseState, mark: Mark
+) -> Iterator[Operation]:
+    """Set what differs, and reset what we set once and is not declared any more."""
+    recorded = observed.mark.parameters if isinstance(observed.mark, Mark) else set()
+    left = recorded - mark.parameters - desired.settings.keys()
+    for parameter in sorted(left & observed.settings.keys()):
+        yield ResetDatabaseParameter(desired.name, parameter)
+    for parameter, value in sorted(desired.settings.items()):
+        if observed.settings.get(parameter) != value:
+            yield SetDatabaseParameter(desired.name, parameter, value)
 
 
 def _from_inside(

@@ -67,6 +67,17 @@ class SetDatabaseParameter:
 
 
 @dataclass(frozen=True, slots=True)
+class ResetDatabaseParameter:
+    """ALTER DATABASE … RESET parameter."""
+
+    name: str
+    parameter: str
+
+    def __str__(self) -> str:
+        return f"reset {self.parameter} of database {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class MarkDatabase:
     """COMMENT ON DATABASE; None removes the mark and restores `comment`."""
 
@@ -279,6 +290,7 @@ Operation = (
     | AlterDatabase
     | AlterDatabaseOwner
     | SetDatabaseParameter
+    | ResetDatabaseParameter
     | MarkDatabase
     | RevokePublicOnDatabase
     | DropDatabase
@@ -382,6 +394,7 @@ def _place(operation: Operation) -> _Place:
             AlterDatabase(name=name)
             | AlterDatabaseOwner(name=name)
             | SetDatabaseParameter(name=name)
+            | ResetDatabaseParameter(name=name)
             | MarkDatabase(name=name)
             | RevokePublicOnDatabase(name=name)
         ):

@@ -122,6 +122,7 @@ def released(mark: Mark) -> Mark:
         state="released",
         scope=mark.scope,
         memberships=mark.memberships,
+        parameters=mark.parameters,
         foreign_comment=mark.foreign_comment,
     )
 

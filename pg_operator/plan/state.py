@@ -106,15 +106,16 @@ class Mark:
     """What the COMMENT of a managed database or role says.
 
     `scope` holds the grants last applied to a role (with wildcards as written),
-    `memberships` the roles it was made a member of, `password` the keyed fingerprint of
-    the password last set: all commit with the change they describe, so they are true
-    after any crash.
+    `memberships` the roles it was made a member of, `parameters` the names of the
+    settings of a database, `password` the keyed fingerprint of the password last set:
+    all commit with the change they describe, so they are true after any crash.
     """
 
     claimant: Claimant
     state: Literal["managed", "released"] = "managed"
     scope: Grants = frozenset()
     memberships: frozenset[str] = frozenset()
+    parameters: frozenset[str] = frozenset()
     password: str | None = None
     foreign_comment: str | None = None
 

@@ -90,6 +90,7 @@ class ServerConnections:
         self._slots = asyncio.Semaphore(max_connections)
         self._busy = 0
         self._idle: list[_Idle] = []  # the least recently used first
+        self._scarce: set[str] = set()
         self._closed = False
         self._session: dict[str, str] = {}
 
@@ -114,6 +115,14 @@ class ServerConnections:
                     await self._put_back(name, connection)
             finally:
                 self._busy -= 1
+
+    async def spare(self, database: str, *, is_scarce: bool) -> None:
+        """Keep no idle connection to a database that allows only a few, or do again."""
+        if is_scarce:
+            self._scarce.add(database)
+            await self.discard(database)
+        else:
+            self._scarce.discard(database)
 
     async def discard(self, database: str) -> None:
         """Close the idle connections to one database, before it is dropped."""
@@ -182,7 +191,8 @@ class ServerConnections:
 
     async def _put_back(self, database: str, connection: Connection) -> None:
         status = connection.info.transaction_status
-        if self._closed or status != pq.TransactionStatus.IDLE:
+        is_idle = status == pq.TransactionStatus.IDLE
+        if self._closed or not is_idle or database in self._scarce:
             await connection.close()
             return
         connection.take_warnings()

@@ -6,6 +6,7 @@ PostgresError
 ├── AuthenticationFailed  the server does not take the DSN's login
 ├── ServerRefused         reachable, but busy, starting, stopping or read-only
 ├── DatabaseRefused       the server is fine, one database lets nobody in
+│   └── DatabaseFull      its connection limit is reached
 ├── MissingPrivilege      the operator's login may not do it
 ├── ObjectInUse           something else uses or depends on the object
 ├── AlreadyExistsNow      made by someone else since we looked
@@ -58,6 +59,12 @@ class DatabaseRefused(PostgresError):
     """One database cannot be entered; the server itself is fine."""
 
     reason = "DatabaseRefused"
+
+
+class DatabaseFull(DatabaseRefused):
+    """All the connections that its limit allows are taken."""
+
+    reason = "DatabaseFull"
 
 
 class MissingPrivilege(PostgresError):
@@ -137,7 +144,7 @@ _CONNECT_TEXTS: Final[tuple[tuple[str, type[PostgresError], str], ...]] = (
     ),
     (
         "too many connections for database",
-        DatabaseRefused,
+        DatabaseFull,
         "the database's connection limit is reached",
     ),
     (

@@ -125,6 +125,7 @@ def _pack(mark: Mark) -> dict[str, Any]:
         "state": mark.state,
         "scope": _pack_scope(mark.scope),
         "member_of": sorted(mark.memberships),
+        "parameters": sorted(mark.parameters),
         "password": mark.password,
         "comment": mark.foreign_comment,
     }
@@ -137,6 +138,7 @@ def _unpack(packed: Mapping[str, Any]) -> Mark:
         state=packed["state"],
         scope=_unpack_scope(packed.get("scope", ())),
         memberships=frozenset(packed.get("member_of", ())),
+        parameters=frozenset(packed.get("parameters", ())),
         password=packed.get("password"),
         foreign_comment=packed.get("comment"),
     )

@@ -6,6 +6,7 @@ Every name is qualified with pg_catalog: a database owner may shadow anything el
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from pg_operator.plan.parameters import normalize
 from pg_operator.plan.state import (
     UNSET,
     Catalog,
@@ -77,6 +78,11 @@ SELECT r.oid::bigint, r.rolcanlogin, r.rolsuper, r.rolconnlimit,
        pg_catalog.shobj_description(r.oid, 'pg_authid')
 FROM pg_catalog.pg_roles AS r
 WHERE r.rolname = %(name)s
+"""
+
+_PARAMETER_CONTEXTS: Final = """
+SELECT pg_catalog.lower(name), context FROM pg_catalog.pg_settings
+WHERE pg_catalog.lower(name) = ANY (%(names)s)
 """
 
 _SCHEMAS: Final = """
@@ -247,6 +253,14 @@ def _membership(row: Mapping[str, Any]) -> Membership:
     )
 
 
+async def observe_parameter_contexts(
+    connection: Connection, names: Collection[str]
+) -> dict[str, str]:
+    """Read who may change settings: pg_settings.context, by names in lower case."""
+    found = await read_rows(connection, _PARAMETER_CONTEXTS, names=sorted(names))
+    return dict(found)
+
+
 async def observe_catalog(
     connection: Connection, *, wanted: Collection[Securable] = ()
 ) -> Catalog:
@@ -315,4 +329,4 @@ async def observe_homes(connection: Connection, role: str) -> frozenset[str]:
 def _settings(pairs: Collection[str]) -> dict[str, str]:
     """Split pg_db_role_setting's name=value pairs."""
     split = (pair.partition("=") for pair in pairs)
-    return {name.lower(): value for name, _, value in split}
+    return {name.lower(): normalize(name.lower(), value) for name, _, value in split}

@@ -10,6 +10,7 @@ from typing import Final, assert_never
 from psycopg import sql
 
 from pg_operator.plan import operations as op
+from pg_operator.plan.parameters import LISTS, items
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.rights import MEMBERSHIP_OPTIONS
 from pg_operator.plan.state import Mark, Membership, Password, Server
@@ -39,14 +40,12 @@ def render(
     match operation:
         case op.CreateDatabase() | op.AlterDatabase() | op.DropDatabase():
             statement = _database(operation)
-        case op.SetDatabaseParameter(name, parameter, value):
-            statement = sql.SQL("ALTER DATABASE {} SET {} TO {}").format(
-                quote_name(name), _parameter(parameter), _value(value)
-            )
-        case op.AlterDatabaseOwner(name, owner):
-            statement = sql.SQL("ALTER DATABASE {} OWNER TO {}").format(
-                quote_name(name), quote_role(owner)
-            )
+        case (
+            op.AlterDatabaseOwner()
+            | op.SetDatabaseParameter()
+            | op.ResetDatabaseParameter()
+        ):
+            statement = _database_property(operation)
         case op.MarkDatabase(name, mark, comment):
             statement = sql.SQL("COMMENT ON DATABASE {} IS {}").format(
                 quote_name(name),
@@ -124,6 +123,28 @@ def _database(
             )
         case op.DropDatabase():
             return sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name)
+
+
+def _database_property(
+    operation: (
+        op.AlterDatabaseOwner | op.SetDatabaseParameter | op.ResetDatabaseParameter
+    ),
+) -> sql.Composed:
+    name = quote_name(operation.name)
+    match operation:
+        case op.AlterDatabaseOwner(owner=owner):
+            return sql.SQL("ALTER DATABASE {} OWNER TO {}").format(
+                name, quote_role(owner)
+            )
+        case op.SetDatabaseParameter(parameter=parameter, value=value):
+            values = items(value) if parameter in LISTS else (value,)
+            return sql.SQL("ALTER DATABASE {} SET {} TO {}").format(
+                name, _parameter(parameter), sql.SQL(", ").join(map(_value, values))
+            )
+        case op.ResetDatabaseParameter(parameter=parameter):
+            return sql.SQL("ALTER DATABASE {} RESET {}").format(
+                name, _parameter(parameter)
+            )
 
 
 def _role(operation: op.CreateRole | op.AlterRole, verifier: Verifier) -> sql.Composed:

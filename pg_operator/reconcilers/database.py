@@ -1,13 +1,12 @@
 """A Database: create it, keep it as declared, and let it go."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from pg_operator.api.conditions import Reason
 from pg_operator.api.guard import Held, guard
-from pg_operator.api.specs import DatabaseSpec
+from pg_operator.api.specs import DatabaseClusterSpec, DatabaseSpec
 from pg_operator.api.validation import refusal, validate_database
 from pg_operator.kube.services import (
     Endpoint,
@@ -16,18 +15,28 @@ from pg_operator.kube.services import (
     apply_service,
     remove_service,
 )
-from pg_operator.plan.desired import desired_database, immutable_differences
+from pg_operator.plan.desired import (
+    desired_database,
+    immutable_differences,
+    without_inside,
+)
 from pg_operator.plan.diff import diff
+from pg_operator.plan.parameters import Parameters, judge_parameters
 from pg_operator.plan.policies import Ownership, ownership
-from pg_operator.plan.state import Claimant, DatabaseState, Pending
+from pg_operator.plan.state import UNSET, Claimant, DatabaseState, Pending
 from pg_operator.postgres.apply import apply
-from pg_operator.postgres.observe import observe_catalog, observe_database
+from pg_operator.postgres.observe import (
+    observe_database,
+    observe_parameter_contexts,
+)
 from pg_operator.reconcilers.context import Context, claimant_of
+from pg_operator.reconcilers.inside import Seen, closed_by_hand, look_inside
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
 from pg_operator.reconcilers.ownership import check_ownership
 from pg_operator.reconcilers.progress import (
     LOOK_AGAIN,
     Blocked,
+    is_current,
     partially_applied,
     ready,
     stalled,
@@ -55,35 +64,30 @@ async def reconcile_database(context: Context, key: Key, database: Object) -> Ou
     check_allowed(cluster, key, path="spec.name", name=spec.name)
     link = await link_to(context, cluster)
     claimant = claimant_of(context, key)
-    observed = await observe_whole_database(context, link, spec)
+    observed = await observe_shared_database(context, link, spec.name)
     owned = database_ownership(context, link, observed, claimant)
     check_ownership(
         owned, what=f"database '{spec.name}'", cluster=spec.database_cluster_ref.name
     )
     if owned is Ownership.ABSENT and is_deleting(cluster):
         raise terminating(spec.database_cluster_ref.name, what="databases")
-    roles = await resolve_roles(context, key, cluster, spec.named_roles, link=link)
-    plan = diff(
-        desired_database(
-            spec,
-            claimant=claimant,
-            observed=observed,
-            server=link.server,
-            roles=roles.usable,
-        ),
-        observed,
+    seen = await look_inside(link, observed, spec)
+    desired, pending = await _desire(
+        context, key, spec, cluster, link=link, seen=seen, held=guarded.held
     )
     applied = await apply(
-        plan,
+        diff(desired, seen.state),
         server=link.server,
         connections=link.connections,
         keyring=context.keyring,
     )
-    pending = (*_held(guarded.held), *roles.pending, *applied.pending)
+    pending += applied.pending
     created = owned in {Ownership.ABSENT, Ownership.UNFINISHED}
     if created:
         observed = await observe_shared_database(context, link, spec.name)
     service = await _reconcile_service(context, key, database, spec, link)
+    if seen.is_full and pending == (seen.refused,) and is_current(database):
+        pending = ()  # what others take up says nothing about what was true before
     return _outcome(
         database, spec, observed, pending=pending, service=service, created=created
     )
@@ -110,22 +114,51 @@ async def observe_shared_database(
         return await observe_database(connection, name, keyring=context.keyring)
 
 
-async def observe_whole_database(
-    context: Context, link: Link, spec: DatabaseSpec
-) -> DatabaseState:
-    """Observe a database, and its schemas where the spec declares any."""
-    observed = await observe_shared_database(context, link, spec.name)
-    if not (observed.exists and observed.allow_connections is True):
-        return observed
-    if not spec.schema_names:
-        return observed
-    async with link.connections.session(spec.name) as connection:
-        catalog = await observe_catalog(connection)
-    return replace(
-        observed,
-        schemas=catalog.schemas,
-        schema_owners=catalog.schema_owners,
-        public_schema_open=catalog.public_schema_open,
+async def _desire(
+    context: Context,
+    key: Key,
+    spec: DatabaseSpec,
+    cluster: Object,
+    *,
+    link: Link,
+    seen: Seen,
+    held: Sequence[Held],
+) -> tuple[DatabaseState, tuple[Pending, ...]]:
+    """Return what the spec wants as far as it may have it now, and what it may not."""
+    observed = seen.state
+    roles = await resolve_roles(context, key, cluster, spec.named_roles, link=link)
+    parameters = await _judge_parameters(spec, cluster, link)
+    desired = desired_database(
+        spec,
+        claimant=claimant_of(context, key),
+        observed=observed,
+        server=link.server,
+        roles=roles.usable,
+        parameters=parameters.usable,
+        held_parameters=[
+            part.path_keys[1] for part in held if part.path_keys[0] == "parameters"
+        ],
+    )
+    pending = (*_held(held), *roles.pending, *parameters.pending)
+    if seen.refused is not None:
+        return without_inside(desired), (*pending, seen.refused)
+    if observed.allow_connections is False and desired.allow_connections is UNSET:
+        return desired, (*pending, closed_by_hand(observed))
+    return desired, pending
+
+
+async def _judge_parameters(
+    spec: DatabaseSpec, cluster: Object, link: Link
+) -> Parameters:
+    """Tell which settings of a spec may be set on a server."""
+    if not spec.parameters:
+        return Parameters()
+    async with link.connections.session() as connection:
+        contexts = await observe_parameter_contexts(connection, spec.parameters.keys())
+    return judge_parameters(
+        spec.parameters,
+        contexts=contexts,
+        allowed=DatabaseClusterSpec.parse(cluster["spec"]).allowed_parameters,
     )
 
 

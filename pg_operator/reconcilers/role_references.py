@@ -32,8 +32,8 @@ async def resolve_roles(
     """Judge the roles that an object names; `named` maps paths in its spec to names."""
     if not named:
         return NamedRoles()
-    listed = DatabaseClusterSpec.parse(cluster["spec"]).allowed_roles
     cluster_name = cluster["metadata"]["name"]
+    listed = DatabaseClusterSpec.parse(cluster["spec"]).allowed_owners
     standings: dict[str, RoleStanding] = {}
     async with link.connections.session() as connection:
         for name in sorted(set(named.values())):
@@ -84,6 +84,6 @@ def _pending(path: str, name: str, standing: RoleStanding, cluster: str) -> Pend
             message = (
                 f"role '{name}' is no DatabaseRole of this namespace on "
                 f"DatabaseCluster '{cluster}', nor one that it lists in "
-                "spec.allowedRoles; declare it, or ask for it to be listed"
+                "spec.allowedOwners; declare it, or ask for it to be listed"
             )
     return Pending(path, reason, message)

@@ -120,7 +120,7 @@ def test_tenant_cannot_make_anothers_role_an_owner(
     said = message(attacker, target) + message(attacker, "databaserole/claim")
     assert f"{connected}-victim" not in said
 
-    listed = '{"spec": {"allowedRoles": ["' + victim + '"]}}'
+    listed = '{"spec": {"allowedOwners": ["' + victim + '"]}}'
     kubectl.run(
         "patch", f"databasecluster/{connected}", "--type=merge", f"--patch={listed}"
     )

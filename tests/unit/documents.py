@@ -13,8 +13,9 @@ CLUSTER: Document = {
         "connection": {"name": "postgres-admin", "namespace": "default", "key": "dsn"},
         "allowedNamespaces": {"from": "Names", "names": ["shop", "billing"]},
         "namePrefix": "{namespace}_",
-        "allowedRoles": ["platform_owner"],
         "allowedMemberships": ["pg_monitor"],
+        "allowedOwners": ["platform_owner"],
+        "allowedParameters": ["log_statement"],
         "maxConnections": 4,
         "resyncInterval": "10m",
     }
@@ -30,6 +31,7 @@ DATABASE: Document = {
         ],
         "encoding": "UTF8",
         "timezone": "UTC",
+        "parameters": {"work_mem": "8MB", "search_path": "app, public"},
         "connectionLimit": 50,
         "databaseServiceName": "orders-db",
         "publicPrivileges": "Revoke",

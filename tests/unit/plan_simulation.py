@@ -1,6 +1,6 @@
 """A model of the server: what a plan leaves behind when it runs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from pg_operator.plan.operations import (
@@ -16,6 +16,7 @@ from pg_operator.plan.operations import (
     MarkDatabase,
     MarkRole,
     Operation,
+    ResetDatabaseParameter,
     RevokeMembership,
     RevokePublicOnDatabase,
     RevokePublicOnSchema,
@@ -60,8 +61,8 @@ def _database(
             return _created(name, encoding, sentinel, server)
         case AlterDatabase() | AlterDatabaseOwner():
             return _altered(state, operation)
-        case SetDatabaseParameter(_, parameter, value):
-            return replace(state, settings={**state.settings, parameter: value})
+        case SetDatabaseParameter() | ResetDatabaseParameter():
+            return replace(state, settings=_settings(state.settings, operation))
         case MarkDatabase(_, mark, comment):
             return replace(state, mark=mark, comment=comment)
         case RevokePublicOnDatabase(_, privileges):
@@ -150,6 +151,16 @@ def _taken(operation: RevokePrivileges, held: Grants) -> Grants:
         if grant.on.kind == "column"
         and Grant(table_of(grant.on), grant.privilege) in named
     }
+
+
+def _settings(
+    settings: Mapping[str, str],
+    operation: SetDatabaseParameter | ResetDatabaseParameter,
+) -> Mapping[str, str]:
+    left = {k: v for k, v in settings.items() if k != operation.parameter}
+    if isinstance(operation, SetDatabaseParameter):
+        return {**left, operation.parameter: operation.value}
+    return left
 
 
 def _altered(

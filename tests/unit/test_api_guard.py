@@ -134,6 +134,21 @@ def test_schema_of_a_database_is_held_like_any_entry() -> None:
     assert [(held.database, held.schema) for held in guarded.held] == [(None, "pg_app")]
 
 
+def test_parameter_is_held_alone() -> None:
+    spec = {
+        "name": "orders",
+        "databaseClusterRef": {"name": "main"},
+        "parameters": {"work_mem": "8MB", "TimeZone": "UTC", "jit": True, "]": "x"},
+    }
+    guarded = guard(spec, validate_database({"spec": spec}).errors)
+    assert guarded.spec["parameters"] == {"work_mem": "8MB"}
+    assert {held.path_keys for held in guarded.held} == {
+        ("parameters", "TimeZone"),
+        ("parameters", "jit"),
+        ("parameters", "]"),
+    }
+
+
 def test_spec_that_is_given_is_left_alone() -> None:
     permissions = [permission("orders"), 7]
     guarded_role(permissions)

@@ -54,7 +54,7 @@ def rules(verdict: Verdict) -> dict[str, str]:
         cluster(connection={"name": "a", "namespace": "default", "key": "dsn"}),
         cluster(allowedNamespaces={"from": "Names", "names": ["shop"]}),
         cluster(namePrefix="{namespace}_", maxConnections=1, resyncInterval="5s"),
-        cluster(allowedRoles=["platform_owner", "Legacy Owner", "pg_database_owner"]),
+        cluster(allowedOwners=["platform_owner", "Legacy Owner", "pg_database_owner"]),
     ],
 )
 def test_cluster_is_accepted(document: Document) -> None:
@@ -69,6 +69,7 @@ def test_cluster_is_accepted(document: Document) -> None:
         database(schemas=[{"name": "app"}, {"name": "audit"}]),
         database(encoding="UTF8", timezone="UTC", connectionLimit=-1),
         database(owner="Legacy Owner"),
+        database(parameters={"work_mem": "8MB", "pg_trgm.limit_1": ""}),
         database(schemas=[{"name": "app", "owner": "app", "creators": ["a", "b"]}]),
         database(databaseServiceName="orders-db", publicPrivileges="Keep"),
         database(allowedNamespaces={"from": "Same"}, deletionPolicy="Retain"),
@@ -112,12 +113,16 @@ def test_role_is_accepted(document: Document) -> None:
             },
         ),
         (
-            cluster(allowedRoles=["a", "public", "a", "n\n", 5]),
+            cluster(allowedParameters=["log_statement", "Log_Statement"]),
+            {"spec.allowedParameters[1]": "parameter-name"},
+        ),
+        (
+            cluster(allowedOwners=["a", "public", "a", "n\n", 5]),
             {
-                "spec.allowedRoles[1]": "name-reserved",
-                "spec.allowedRoles[2]": "duplicate",
-                "spec.allowedRoles[3]": "name-characters",
-                "spec.allowedRoles[4]": "type",
+                "spec.allowedOwners[1]": "name-reserved",
+                "spec.allowedOwners[2]": "duplicate",
+                "spec.allowedOwners[3]": "name-characters",
+                "spec.allowedOwners[4]": "type",
             },
         ),
         (cluster(maxConnections=0), {"spec.maxConnections": "range"}),
@@ -179,6 +184,30 @@ def test_cluster_is_refused(document: Document, broken: Mapping[str, str]) -> No
                 "spec.schemas[3].name": "name-reserved",
                 "spec.schemas[4]": "type",
             },
+        ),
+        (database(parameters=[]), {"spec.parameters": "type"}),
+        (database(parameters={"a\n": ""}), {"spec.parameters": "parameter-name"}),
+        (
+            database(
+                parameters={"TimeZone": "UTC", "a b": "", "jit": False, "c": "1\n2"}
+            ),
+            {
+                "spec.parameters[TimeZone]": "parameter-name",
+                "spec.parameters[a b]": "parameter-name",
+                "spec.parameters[jit]": "type",
+                "spec.parameters[c]": "parameter-value",
+            },
+        ),
+        (
+            database(parameters={f"p{n}": "x" * (1020 + n) for n in range(65)}),
+            {
+                "spec.parameters": "too-many",
+                **{f"spec.parameters[p{n}]": "parameter-value" for n in range(5, 64)},
+            },
+        ),
+        (
+            database(timezone="UTC", parameters={"timezone": "UTC"}),
+            {"spec.timezone": "timezone-twice"},
         ),
         (database(owner="public"), {"spec.owner": "name-reserved"}),
         (

@@ -29,6 +29,7 @@ from pg_operator.api.validation import (
     common,
     database,
     memberships,
+    parameters,
     permissions,
     role,
 )
@@ -190,9 +191,16 @@ def test_crds_have_the_limits_of_validation() -> None:
     namespaces = ("spec", "allowedNamespaces", "names")
     assert most("DatabaseCluster", *namespaces) == common.MOST_NAMESPACES
     assert most("Database", *namespaces) == common.MOST_NAMESPACES
+    settings = schema_at("Database", "spec", "parameters")
+    assert settings["maxProperties"] == parameters.MOST_PARAMETERS
+    assert settings["additionalProperties"] == {
+        "type": "string",
+        "maxLength": parameters.LONGEST_VALUE,
+    }
     creators = ("spec", "schemas", "creators")
     assert most("Database", *creators) == database.MOST_CREATORS
-    assert most("DatabaseCluster", "spec", "allowedRoles") == cluster.MOST_ALLOWED
+    for one in ("allowedOwners", "allowedParameters"):
+        assert most("DatabaseCluster", "spec", one) == cluster.MOST_ALLOWED
     connections = schema_at("DatabaseCluster", "spec", "maxConnections")
     assert connections["maximum"] == cluster.MOST_CONNECTIONS
 

@@ -23,6 +23,7 @@ from pg_operator.plan.operations import (
     Operation,
     Plan,
     ReassignOwned,
+    ResetDatabaseParameter,
     RevokeMembership,
     RevokePublicOnDatabase,
     RevokePublicOnSchema,
@@ -57,6 +58,12 @@ OPERATIONS: tuple[tuple[Operation, str, str | None, str | None], ...] = (
     (
         SetDatabaseParameter("orders", "timezone", "UTC"),
         "set timezone of database orders to UTC",
+        None,
+        "database:orders",
+    ),
+    (
+        ResetDatabaseParameter("orders", "work_mem"),
+        "reset work_mem of database orders",
         None,
         "database:orders",
     ),

@@ -501,6 +501,7 @@ def database_specs(draw: st.DrawFn) -> DatabaseSpec:
         "connectionLimit": st.integers(-1, 3),
         "encoding": st.sampled_from(("UTF8", "LATIN1")),
         "publicPrivileges": st.sampled_from(("Revoke", "Keep")),
+        "parameters": st.sampled_from(({"work_mem": "8MB"}, {"jit": "off"})),
     }
     for name, strategy in optional.items():
         if draw(st.booleans()):
@@ -516,7 +517,11 @@ def observed_databases(draw: st.DrawFn) -> DatabaseState:
     if draw(st.booleans()):
         return DatabaseState("orders", exists=False, mark=None)
     managed = draw(st.booleans())
-    mark = Mark(DATABASE, state="managed" if managed else "released")
+    mark = Mark(
+        DATABASE,
+        state="managed" if managed else "released",
+        parameters=frozenset(draw(subsets("work_mem", "jit"))),
+    )
     unfinished = draw(st.booleans())
     public = {"CONNECT", "TEMPORARY"}
     inside = frozenset({"public"} if unfinished else draw(subsets("public", *SCHEMAS)))
@@ -539,7 +544,12 @@ def observed_databases(draw: st.DrawFn) -> DatabaseState:
 
 def plan_database(spec: DatabaseSpec, observed: DatabaseState, on: Server) -> Plan:
     desired = desired_database(
-        spec, claimant=DATABASE, observed=observed, server=on, roles={"app"}
+        spec,
+        claimant=DATABASE,
+        observed=observed,
+        server=on,
+        roles={"app"},
+        parameters=spec.parameters,
     )
     return diff(desired, observed)
 
@@ -590,6 +600,9 @@ def test_what_a_database_does_not_declare_stays(
 ) -> None:
     after = reconcile_database(spec, observed, on)
     declared = {"timezone"} if spec.timezone else set()
+    declared |= spec.parameters.keys()
+    if isinstance(observed.mark, Mark):
+        declared |= observed.mark.parameters
     for parameter in observed.settings.keys() - declared:
         assert after.settings[parameter] == observed.settings[parameter]
     assert after.schemas >= observed.schemas

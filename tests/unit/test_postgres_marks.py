@@ -36,6 +36,7 @@ marks = st.builds(
         st.builds(Grant, securables, st.sampled_from(("SELECT", "USAGE", "CREATE")))
     ),
     memberships=st.frozensets(names),
+    parameters=st.frozensets(names, max_size=3),
     password=st.none() | st.text(min_size=1, max_size=12),
     foreign_comment=st.none() | st.text(min_size=1, max_size=12),
 )

@@ -135,6 +135,10 @@ OPERATIONS: Final[
             names,
         ),
     ),
+    op.ResetDatabaseParameter: (
+        "AlterDatabaseSetStmt",
+        st.builds(op.ResetDatabaseParameter, names, st.sampled_from(("a", "my.a"))),
+    ),
     op.MarkDatabase: (
         "CommentStmt",
         st.builds(op.MarkDatabase, names, some_marks, comments),
@@ -302,6 +306,13 @@ def test_name_that_would_become_another_is_refused(
         sql_of(operation)
 
 
+def test_value_that_is_a_list_is_written_as_one() -> None:
+    paths = op.SetDatabaseParameter("db", "search_path", '"$user", App, "a,b"')
+    assert sql_of(paths).endswith("TO '$user', 'app', 'a,b'")
+    styles = op.SetDatabaseParameter("db", "datestyle", "ISO, DMY")
+    assert sql_of(styles).endswith("TO 'ISO, DMY'")
+
+
 def test_word_that_is_no_privilege_is_refused() -> None:
     operation = GrantPrivileges(
         "app", securables("table", "db", ("orders",), "app"), ("SELECT TO x; --",)
@@ -326,6 +337,7 @@ def _with_name(kind: type[op.Operation], name: str) -> op.Operation:
         op.AlterDatabaseOwner: op.AlterDatabaseOwner("db", name),
         op.AlterSchemaOwner: op.AlterSchemaOwner("db", name, "app"),
         op.SetDatabaseParameter: op.SetDatabaseParameter(name, "TimeZone", "UTC"),
+        op.ResetDatabaseParameter: op.ResetDatabaseParameter(name, "TimeZone"),
         op.MarkDatabase: op.MarkDatabase(name, MARK),
         op.RevokePublicOnDatabase: op.RevokePublicOnDatabase(name, ("CONNECT",)),
         op.DropDatabase: op.DropDatabase(name),

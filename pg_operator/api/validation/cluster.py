@@ -11,9 +11,11 @@ from pg_operator.api.names import (
 )
 from pg_operator.api.validation.common import (
     check_allowed_namespaces,
+    check_names,
     check_role_names,
 )
 from pg_operator.api.validation.memberships import check_allowed_memberships
+from pg_operator.api.validation.parameters import parameter_problem
 from pg_operator.api.values import resync_interval_problem
 
 MOST_CONNECTIONS: Final = 100
@@ -27,8 +29,9 @@ def check_cluster(spec: Field) -> None:
     _check_connection(spec["connection"])
     check_allowed_namespaces(spec["allowedNamespaces"], choices=NAMESPACE_CHOICES)
     spec["namePrefix"].check_text(name_prefix_problem)
-    check_role_names(spec["allowedRoles"], most=MOST_ALLOWED)
     check_allowed_memberships(spec["allowedMemberships"])
+    check_role_names(spec["allowedOwners"], most=MOST_ALLOWED)
+    check_names(spec["allowedParameters"], most=MOST_ALLOWED, problem=parameter_problem)
     spec["maxConnections"].check_integer(
         1, MOST_CONNECTIONS, detail=f"must be between 1 and {MOST_CONNECTIONS}"
     )

@@ -3,7 +3,7 @@
 from typing import Final
 
 from pg_operator.api.errors import Problem
-from pg_operator.api.fields import LARGEST_INTEGER, Field
+from pg_operator.api.fields import LARGEST_INTEGER, Field, Rule
 from pg_operator.api.names import (
     cluster_name_problem,
     label_problem,
@@ -42,21 +42,19 @@ def check_allowed_namespaces(allowed: Field, *, choices: tuple[str, ...]) -> Non
     elif source.value in choices and names.is_present:
         detail = "may only be set when `from` is 'Names'"
         names.refuse(Problem("names-unused", detail, "FieldValueForbidden"))
-    seen: set[str] = set()
-    for name in names.entries(most=MOST_NAMESPACES):
-        name.check_text(label_problem)
-        if isinstance(name.value, str):
-            if name.value in seen:
-                detail = "must be listed once"
-                name.refuse(Problem("duplicate", detail, "FieldValueDuplicate"))
-            seen.add(name.value)
+    check_names(names, most=MOST_NAMESPACES, problem=label_problem)
 
 
 def check_role_names(names: Field, *, most: int) -> None:
     """Check a list of roles that are referred to by their names in PostgreSQL."""
+    check_names(names, most=most, problem=role_reference_problem)
+
+
+def check_names(names: Field, *, most: int, problem: Rule) -> None:
+    """Apply a rule to every name of a list, in which each stands once."""
     seen: set[str] = set()
     for name in names.entries(most=most):
-        name.check_text(role_reference_problem)
+        name.check_text(problem)
         if isinstance(name.value, str):
             if name.value in seen:
                 detail = "must be listed once"

@@ -17,6 +17,7 @@ from pg_operator.api.validation.common import (
     check_role_names,
     forbid_change,
 )
+from pg_operator.api.validation.parameters import check_parameters
 from pg_operator.api.values import encoding_problem, timezone_problem
 
 MOST_SCHEMAS: Final = 32
@@ -34,7 +35,7 @@ def check_database(spec: Field) -> None:
     spec["owner"].check_text(role_reference_problem)
     _check_schemas(spec)
     spec["encoding"].check_text(encoding_problem)
-    spec["timezone"].check_text(timezone_problem)
+    _check_parameters(spec)
     check_connection_limit(spec["connectionLimit"])
     spec["databaseServiceName"].check_text(service_name_problem)
     spec["publicPrivileges"].check_choice(*PUBLIC_PRIVILEGES)
@@ -55,6 +56,15 @@ def check_database_change(new: Field, old: Field) -> None:
         advice=advice,
     )
     forbid_change(new["encoding"], old["encoding"], advice=advice)
+
+
+def _check_parameters(spec: Field) -> None:
+    timezone, parameters = spec["timezone"], spec["parameters"]
+    if timezone.is_present and parameters["timezone"].is_present:
+        detail = "may not be set together with `parameters.timezone`; remove one"
+        timezone.refuse(Problem("timezone-twice", detail, "FieldValueForbidden"))
+    timezone.check_text(timezone_problem)
+    check_parameters(parameters)
 
 
 def _check_schemas(spec: Field) -> None:
