@@ -15,9 +15,11 @@ from pg_operator.api.secret import SecretText
 from pg_operator.plan.memberships import membership_path
 from pg_operator.plan.operations import (
     AlterDatabaseOwner,
+    AlterRole,
     AlterSchemaOwner,
     Batch,
     CreateDatabase,
+    CreateRole,
     CreateSchema,
     DropDatabase,
     GrantMembership,
@@ -57,6 +59,7 @@ from pg_operator.postgres.observe_privileges import (
     observe_database_grants,
     observe_grants,
 )
+from pg_operator.postgres.quiet import unlogged
 from pg_operator.postgres.render import render
 from pg_operator.postgres.secrets import scram_verifier
 
@@ -133,11 +136,20 @@ class _Target:
             operation, server=self.server, keyring=self.keyring, verifier=verifier
         )
         try:
-            if isinstance(operation, _GrantOrRevoke):
-                await lock_tables(connection, operation)
-            await connection.execute(statement)
+            async with contextlib.AsyncExitStack() as around:
+                if isinstance(operation, _GrantOrRevoke):
+                    await lock_tables(connection, operation)
+                if self.server.superuser and _sets_password(operation):
+                    await around.enter_async_context(unlogged(connection))
+                await connection.execute(statement)
         except psycopg.Error as error:
             raise translate(error, names=_names(operation)) from None
+
+
+def _sets_password(operation: Operation) -> bool:
+    if not isinstance(operation, CreateRole | AlterRole):
+        return False
+    return operation.password is not None
 
 
 async def _apply_batch(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.integration.postgres_bed import PASSWORD
 from tests.localcluster.postgres import (
     PostgresOptions,
     PostgresServer,
@@ -18,7 +19,11 @@ from tests.localcluster.postgres_files import remove_directory
 from tests.localcluster.processes import Supervisor
 from tests.localcluster.runs import LOCAL, run_directory
 
-SETTINGS = {"wal_level": "logical", "max_prepared_transactions": "5"}
+SETTINGS = {
+    "log_statement": "all",
+    "max_prepared_transactions": "5",
+    "wal_level": "logical",
+}
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +33,7 @@ def server() -> Iterator[PostgresServer]:
         state = directory / "state"
         supervisor = Supervisor(state / "processes", tied=True)
         try:
-            yield start_postgres(
+            server = start_postgres(
                 supervisor,
                 directory=state / "postgres",
                 log=directory / "logs" / "postgres.log",
@@ -36,6 +41,9 @@ def server() -> Iterator[PostgresServer]:
                     tls=bool(os.environ.get("PGOP_PG_TLS")), settings=SETTINGS
                 ),
             )
+            yield server
+            log = server.log.read_text(encoding="utf-8", errors="replace")
+            assert PASSWORD not in log, "the operator sent a password in clear"
         finally:
             supervisor.stop_all()
             remove_directory(state)

@@ -7,6 +7,7 @@ import pytest
 from psycopg import errors
 
 from pg_operator.plan.operations import (
+    AlterRole,
     CreateSchema,
     DropDatabase,
     DropOwned,
@@ -14,6 +15,7 @@ from pg_operator.plan.operations import (
 )
 from pg_operator.plan.privileges import RevokePrivileges
 from pg_operator.plan.state import Grant, Mark, Securable
+from pg_operator.postgres.errors import Rejected
 from pg_operator.postgres.observe import observe_catalog
 from tests.integration.postgres_bed import Bed, evil_aclexplode, open_bed
 from tests.localcluster.postgres import PostgresServer
@@ -95,3 +97,23 @@ async def test_login_of_a_role_with_the_wrong_password_is_refused(bed: Bed) -> N
     with pytest.raises(psycopg.OperationalError, match="authentication failed"):
         async with bed.login(role, "postgres", password="wrong"):
             pass
+
+
+async def test_verifier_of_a_password_is_not_logged_and_all_else_is(
+    bed: Bed, server: PostgresServer
+) -> None:
+    before = server.log.stat().st_size
+    role = bed.name("app")
+    await bed.create_role(role)
+    change = bed.password("new § password", role=role)
+    await bed.apply(AlterRole(role, password=change))
+    with pytest.raises(Rejected):
+        await bed.apply(AlterRole(bed.name("nobody"), password=change))
+    async with bed.connections.session() as connection:
+        cursor = await connection.execute("SHOW log_statement")
+        assert await cursor.fetchone() == ("all",)
+    with server.log.open(encoding="utf-8", errors="replace") as log:
+        log.seek(before)
+        said = log.read()
+    assert f'COMMENT ON ROLE "{role}"' in said
+    assert "SCRAM-SHA-256$" not in said
