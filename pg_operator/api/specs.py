@@ -25,6 +25,9 @@ PLURALS: Final[Mapping[Kind, str]] = {
 }
 
 
+RoleAttribute = Literal["CREATEDB", "CREATEROLE", "REPLICATION", "BYPASSRLS"]
+
+
 class Document(BaseModel):
     """A frozen part of a spec; camelCase outside, snake_case inside."""
 
@@ -95,6 +98,7 @@ class DatabaseClusterSpec(Document):
     name_prefix: str | None = None
     allowed_memberships: tuple[str, ...] = ()
     allowed_owners: tuple[str, ...] = ()
+    allowed_role_attributes: tuple[RoleAttribute, ...] = ()
     allowed_parameters: tuple[str, ...] = ()
     max_connections: int = 4
     resync_interval: str = "10m"
@@ -180,6 +184,7 @@ class Permission(Document):
 
     database: str
     privileges: tuple[str, ...] = ()
+    parameters: Mapping[str, str] = Field(default_factory=dict)
     schemas: tuple[SchemaPermission, ...] = ()
 
 
@@ -199,7 +204,11 @@ class DatabaseRoleSpec(Document):
     database_cluster_ref: ClusterReference
     password: PasswordReference | None = None
     login: bool | None = None
+    inherit: bool | None = None
+    attributes: tuple[RoleAttribute, ...] = ()
     connection_limit: int | None = None
+    valid_until: str | None = None
+    parameters: Mapping[str, str] = Field(default_factory=dict)
     member_of: tuple[MemberOf, ...] = ()
     permissions: tuple[Permission, ...] = ()
     deletion_policy: Literal["Delete", "Disable", "Retain"] | None = None

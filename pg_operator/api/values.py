@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pg_operator.api.errors import Problem
@@ -10,6 +10,7 @@ from pg_operator.api.errors import Problem
 SHORTEST_RESYNC: Final = timedelta(seconds=5)
 LONGEST_RESYNC: Final = timedelta(hours=24)
 LONGEST_DURATION_TEXT: Final = 32
+INFINITY: Final = "infinity"
 
 # pg_wchar.h: the encodings that a database may have (not those of clients only).
 SERVER_ENCODINGS: Final = (
@@ -40,6 +41,10 @@ _UNITS: Final = {
     "ms": timedelta(milliseconds=1),
 }
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|h|m|s)")
+_MOMENT = re.compile(
+    r"[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
+    r"(Z|[+-][0-9]{2}:[0-9]{2})\Z"
+)
 _TIMEZONE = re.compile(r"[A-Za-z0-9_+/-]{1,63}\Z")
 _LONGEST_GUESSED: Final = 32
 
@@ -66,6 +71,33 @@ def resync_interval_problem(text: str) -> Problem | None:
         return Problem("duration", "must be a duration such as '10m', '90s' or '1h30m'")
     if not SHORTEST_RESYNC <= interval <= LONGEST_RESYNC:
         return Problem("duration-range", "must be between 5s and 24h")
+    return None
+
+
+def parse_valid_until(text: str) -> str:
+    """Return when a password ends to be valid, as UTC like 2027-01-31T22:00:00Z.
+
+    Raises:
+        ValueError: the text is neither "infinity" nor a date and time with its zone.
+
+    """
+    if text == INFINITY:
+        return INFINITY
+    if not _MOMENT.match(text):
+        raise ValueError("not a date and time with a zone")
+    return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def valid_until_problem(text: str) -> Problem | None:
+    """Return why the end of a password's validity is refused."""
+    try:
+        parse_valid_until(text)
+    except (ValueError, OverflowError):
+        detail = (
+            "must be a date and time with its zone, such as '2027-01-31T22:00:00Z', "
+            "or 'infinity'"
+        )
+        return Problem("valid-until", detail)
     return None
 
 

@@ -1,14 +1,16 @@
 """What a spec wants, as states that a diff compares with what is observed. Pure."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pg_operator.api.conditions import Reason
 from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec
+from pg_operator.api.values import parse_valid_until
 from pg_operator.plan.diff import PUBLIC_SCHEMA, UNLIMITED
 from pg_operator.plan.memberships import NO_MEMBERSHIPS, DesiredMemberships
 from pg_operator.plan.policies import is_unfinished
+from pg_operator.plan.role_properties import NO_PROPERTIES, DesiredProperties
 from pg_operator.plan.state import (
     EMPTY,
     UNSET,
@@ -25,6 +27,22 @@ from pg_operator.plan.state import (
 TIMEZONE: Final = "timezone"  # settings are named in lower case
 # From PostgreSQL 15 on, PUBLIC may not create in schema public.
 CLOSED_PUBLIC_SCHEMA: Final = 150000
+
+
+@dataclass(frozen=True, slots=True)
+class Entitlements:
+    """What a role has beside its grants: memberships, attributes and parameters."""
+
+    memberships: DesiredMemberships = NO_MEMBERSHIPS
+    properties: DesiredProperties = NO_PROPERTIES
+
+    @property
+    def pending(self) -> tuple[Pending, ...]:
+        """What it may not or cannot have now."""
+        return (*self.properties.pending, *self.memberships.pending)
+
+
+NO_ENTITLEMENTS: Final = Entitlements()
 
 
 def desired_database(
@@ -112,7 +130,7 @@ def desired_role(
     password: Password | None,
     grants: Grants,
     scope: Grants,
-    memberships: DesiredMemberships = NO_MEMBERSHIPS,
+    entitlements: Entitlements = NO_ENTITLEMENTS,
 ) -> RoleState:
     """Return what a DatabaseRole wants of a role that is absent or its own.
 
@@ -126,7 +144,7 @@ def desired_role(
             not be created without it.
         grants: What it shall hold, from `desired_grants`.
         scope: What it may be granted, from `declared_scope` and `hold`.
-        memberships: What it shall be a member of, from `desired_memberships`.
+        entitlements: What it shall have besides.
 
     """
     mark = desired_mark(claimant, observed)
@@ -144,12 +162,20 @@ def desired_role(
         ),
         password=UNSET if password is None else password,
         self_member=UNSET if server.superuser else True,
-        memberships=memberships.wanted,
+        inherit=UNSET if spec.inherit is None else spec.inherit,
+        valid_until=(
+            UNSET if spec.valid_until is None else parse_valid_until(spec.valid_until)
+        ),
+        attributes=entitlements.properties.attributes,
+        parameters=entitlements.properties.parameters,
+        memberships=entitlements.memberships.wanted,
         grants=grants,
         mark=replace(
             mark,
             scope=scope,
-            memberships=memberships.scope,
+            memberships=entitlements.memberships.scope,
+            attributes=entitlements.properties.attributes,
+            role_parameters=entitlements.properties.parameter_scope,
             password=mark.password if password is None else password.fingerprint,
         ),
     )

@@ -22,6 +22,7 @@ from pg_operator.plan.operations import (
     RevokePublicOnDatabase,
     RevokePublicOnSchema,
     SetDatabaseParameter,
+    takes_away,
 )
 from pg_operator.plan.policies import is_unfinished, sentinel
 from pg_operator.plan.privileges import (
@@ -29,6 +30,7 @@ from pg_operator.plan.privileges import (
     RevokePrivileges,
     privilege_changes,
 )
+from pg_operator.plan.role_properties import diff_properties
 from pg_operator.plan.state import (
     UNSET,
     DatabaseState,
@@ -171,26 +173,36 @@ def _role(desired: RoleState, observed: RoleState, mark: Mark) -> Iterator[Opera
         key=lambda operation: operation.database,
     )
 
+    properties = diff_properties(desired, observed, mark, recorded)
     joins, leaves = diff_memberships(desired, observed, mark, recorded)
+    taken = [*leaves, *(one for one in properties if takes_away(one))]
 
     # A crash between the first grant and the last revoke must leave a mark that covers
     # both. Without work inside of databases there is one transaction, and no between.
-    union = replace(
-        mark,
-        scope=old | mark.scope,
-        memberships=mark.memberships | (recorded.memberships if recorded else set()),
-    )
+    union = _union(mark, recorded) if recorded else mark
     marked: object = observed.mark
     if inside and marked != union:
         yield MarkRole(desired.name, union)
         marked = union
+    yield from properties
     yield from leaves
     yield from joins
     yield from (operation for operation in written if operation.kind == "database")
     yield from inside
     if marked != mark:
-        fallback = union if (changes.revokes or leaves) and union != mark else None
+        fallback = union if (changes.revokes or taken) and union != mark else None
         yield MarkRole(desired.name, mark, fallback=fallback)
+
+
+def _union(mark: Mark, recorded: Mark) -> Mark:
+    """Return a mark that has on record what was given and what is to be given."""
+    return replace(
+        mark,
+        scope=recorded.scope | mark.scope,
+        memberships=recorded.memberships | mark.memberships,
+        attributes=recorded.attributes | mark.attributes,
+        role_parameters=recorded.role_parameters | mark.role_parameters,
+    )
 
 
 def _attributes(
@@ -204,6 +216,8 @@ def _attributes(
             login=desired.login is True,
             connection_limit=_change(desired.connection_limit, UNSET),
             password=password,
+            inherit=_change(desired.inherit, UNSET),
+            valid_until=_change(desired.valid_until, UNSET),
         )
     else:
         known = recorded.password if recorded else None
@@ -216,6 +230,8 @@ def _attributes(
                 desired.connection_limit, observed.connection_limit
             ),
             password=password,
+            inherit=_change(desired.inherit, observed.inherit),
+            valid_until=_change(desired.valid_until, observed.valid_until),
         )
         if altered != AlterRole(name):
             yield altered

@@ -13,6 +13,7 @@ from pg_operator.plan.state import (
     Memberships,
     Pending,
     RoleState,
+    membership_path,
 )
 
 
@@ -31,27 +32,24 @@ class DesiredMemberships:
 NO_MEMBERSHIPS: Final = DesiredMemberships()
 
 
-def membership_path(role: str) -> str:
-    """Return the path of an entry of `memberOf`."""
-    return f"spec.memberOf[{role}]"
-
-
 def desired_memberships(
-    entries: Iterable[MemberOf], *, server_version: int
+    entries: Iterable[MemberOf], *, server_version: int, inherit: bool = True
 ) -> DesiredMemberships:
     """Return the memberships that entries ask for: INHERIT and SET, but not ADMIN.
 
-    Before PostgreSQL 16 a membership cannot lack INHERIT or SET; an entry that says so
-    is pending, because granting more than was asked for is no way to be helpful.
+    `inherit` is the role's own attribute: what an entry says nothing else about. Before
+    PostgreSQL 16 all follow it, and all may be SET; an entry that says otherwise is
+    pending, because granting more than was asked for is no way to be helpful.
     """
     wanted: set[Membership] = set()
     pending: list[Pending] = []
     for entry in entries:
         admin = entry.admin is True
+        inherits = inherit if entry.inherit is None else entry.inherit
         if server_version >= MEMBERSHIP_OPTIONS:
-            inherit, set_ = entry.inherit is not False, entry.set_ is not False
-            wanted.add(Membership(entry.role, admin, inherit, set_))
-        elif entry.inherit is False or entry.set_ is False:
+            may_set = entry.set_ is not False
+            wanted.add(Membership(entry.role, admin, inherits, may_set))
+        elif inherits != inherit or entry.set_ is False:
             pending.append(_unsupported(entry, server_version))
         else:
             wanted.add(Membership(entry.role, admin))
@@ -94,10 +92,10 @@ def diff_memberships(
 
 
 def _unsupported(entry: MemberOf, server_version: int) -> Pending:
-    option = "inherit" if entry.inherit is False else "set"
+    option = "set" if entry.set_ is False else "inherit"
     return Pending(
         membership_path(entry.role),
         "OptionNotSupported",
-        f"PostgreSQL {server_version // 10000} has no memberships with `{option}: "
-        "false`; remove the option or upgrade the server",
+        f"PostgreSQL {server_version // 10000} has no option `{option}` for one "
+        "membership; remove it or upgrade the server",
     )

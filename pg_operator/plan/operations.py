@@ -11,7 +11,13 @@ from itertools import groupby
 from typing import NamedTuple
 
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
-from pg_operator.plan.state import Mark, Membership, Password
+from pg_operator.plan.state import (
+    Mark,
+    Membership,
+    Password,
+    RoleParameter,
+    membership_path,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +161,8 @@ class CreateRole:
     login: bool
     connection_limit: int | None
     password: Password | None
+    inherit: bool | None = None
+    valid_until: str | None = None
 
     def __str__(self) -> str:
         login = "LOGIN" if self.login else "NOLOGIN"
@@ -170,9 +178,15 @@ class AlterRole:
     login: bool | None = None
     connection_limit: int | None = None
     password: Password | None = None
+    inherit: bool | None = None
+    valid_until: str | None = None
 
     def __str__(self) -> str:
         changes = []
+        if self.inherit is not None:
+            changes.append("INHERIT" if self.inherit else "NOINHERIT")
+        if self.valid_until is not None:
+            changes.append(f"VALID UNTIL {self.valid_until}")
         if self.login is not None:
             changes.append("LOGIN" if self.login else "NOLOGIN")
         if self.connection_limit is not None:
@@ -193,6 +207,45 @@ class GrantRoleToSelf:
 
 
 @dataclass(frozen=True, slots=True)
+class SetRoleAttribute:
+    """ALTER ROLE with one attribute, such as CREATEDB or, off, NOCREATEDB."""
+
+    role: str
+    attribute: str
+    on: bool
+
+    @property
+    def path(self) -> str:
+        """Where it stands in the spec."""
+        return f"spec.attributes[{self.attribute}]"
+
+    def __str__(self) -> str:
+        word = self.attribute if self.on else f"NO{self.attribute}"
+        return f"give role {self.role} {word}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetRoleParameter:
+    """ALTER ROLE … [IN DATABASE …] SET parameter; None resets it."""
+
+    role: str
+    parameter: RoleParameter
+    value: str | None
+
+    @property
+    def path(self) -> str:
+        """Where it stands in the spec."""
+        return self.parameter.path
+
+    def __str__(self) -> str:
+        name, database = self.parameter.name, self.parameter.database
+        where = f" in database {database}" if database else ""
+        if self.value is None:
+            return f"reset {name} of role {self.role}{where}"
+        return f"set {name} of role {self.role}{where} to {self.value}"
+
+
+@dataclass(frozen=True, slots=True)
 class GrantMembership:
     """GRANT membership.role TO role, with the options of the membership."""
 
@@ -203,6 +256,11 @@ class GrantMembership:
     def group(self) -> str:
         """The role to become a member of."""
         return self.membership.role
+
+    @property
+    def path(self) -> str:
+        """Where it stands in the spec."""
+        return membership_path(self.group)
 
     def __str__(self) -> str:
         admin = " with the admin option" if self.membership.admin else ""
@@ -218,9 +276,17 @@ class RevokeMembership:
     grantor: str
     admin_only: bool = False
 
+    @property
+    def path(self) -> str:
+        """Where it stands, or stood, in the spec."""
+        return membership_path(self.group)
+
     def __str__(self) -> str:
         what = "the admin option on" if self.admin_only else "the membership in"
         return f"take {what} {self.group} from role {self.role}"
+
+
+Entitlement = SetRoleAttribute | SetRoleParameter | GrantMembership | RevokeMembership
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +366,8 @@ Operation = (
     | CreateRole
     | AlterRole
     | GrantRoleToSelf
+    | SetRoleAttribute
+    | SetRoleParameter
     | GrantMembership
     | RevokeMembership
     | MarkRole
@@ -320,11 +388,20 @@ Separable = (
     | CreateSchema
     | AlterSchemaOwner
     | RevokePublicOnSchema
-    | GrantMembership
-    | RevokeMembership
+    | Entitlement
     | GrantPrivileges
     | RevokePrivileges
 )
+
+
+def takes_away(operation: Operation) -> bool:
+    """Tell whether an operation takes something from a role: it must not wait."""
+    match operation:
+        case RevokePrivileges() | RevokeMembership():
+            return True
+        case SetRoleAttribute(on=False) | SetRoleParameter(value=None):
+            return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,6 +480,8 @@ def _place(operation: Operation) -> _Place:
             CreateRole(name=name)
             | AlterRole(name=name)
             | GrantRoleToSelf(name=name)
+            | SetRoleAttribute(role=name)
+            | SetRoleParameter(role=name)
             | GrantMembership(role=name)
             | RevokeMembership(role=name)
             | MarkRole(name=name)

@@ -122,6 +122,8 @@ def released(mark: Mark) -> Mark:
         state="released",
         scope=mark.scope,
         memberships=mark.memberships,
+        attributes=mark.attributes,
+        role_parameters=mark.role_parameters,
         parameters=mark.parameters,
         foreign_comment=mark.foreign_comment,
     )

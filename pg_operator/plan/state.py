@@ -90,6 +90,34 @@ class Membership:
 Memberships = frozenset[Membership]
 
 
+def membership_path(group: str) -> str:
+    """Return where a membership stands in the spec of a DatabaseRole."""
+    return f"spec.memberOf[{group}]"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RoleParameter:
+    """A configuration parameter of a role, in one database or ("") in all."""
+
+    name: str
+    database: str = ""
+
+    @property
+    def list_path(self) -> str:
+        """Where it and its neighbours stand in the spec of a DatabaseRole."""
+        place = f"spec.permissions[{self.database}]" if self.database else "spec"
+        return f"{place}.parameters"
+
+    @property
+    def path(self) -> str:
+        """Where it stands in the spec of a DatabaseRole."""
+        return f"{self.list_path}[{self.name}]"
+
+
+RoleParameters = Mapping[RoleParameter, str]
+NO_PARAMETERS: Final[RoleParameters] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Claimant:
     """The API object that a database or role belongs to, as a mark records it."""
@@ -106,8 +134,9 @@ class Mark:
     """What the COMMENT of a managed database or role says.
 
     `scope` holds the grants last applied to a role (with wildcards as written),
-    `memberships` the roles it was made a member of, `parameters` the names of the
-    settings of a database, `password` the keyed fingerprint of the password last set:
+    `memberships` the roles it was made a member of, `attributes` and `role_parameters`
+    what it was given of these, `parameters` the names of the settings of a database,
+    `password` the keyed fingerprint of the password last set:
     all commit with the change they describe, so they are true after any crash.
     """
 
@@ -115,6 +144,8 @@ class Mark:
     state: Literal["managed", "released"] = "managed"
     scope: Grants = frozenset()
     memberships: frozenset[str] = frozenset()
+    attributes: frozenset[str] = frozenset()
+    role_parameters: frozenset[RoleParameter] = frozenset()
     parameters: frozenset[str] = frozenset()
     password: str | None = None
     foreign_comment: str | None = None
@@ -181,6 +212,10 @@ class RoleState:
     connection_limit: int | Unset = UNSET
     password: Password | Unset | None = UNSET
     self_member: bool | Unset = UNSET
+    inherit: bool | Unset = UNSET
+    valid_until: str | Unset = UNSET
+    attributes: frozenset[str] = frozenset()
+    parameters: RoleParameters = field(default_factory=lambda: NO_PARAMETERS)
     memberships: Memberships = frozenset()
     grants: Grants = frozenset()
     mark: Marked | Unset = UNSET

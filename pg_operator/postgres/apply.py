@@ -12,7 +12,6 @@ from typing import Final, TypeVar
 import psycopg
 
 from pg_operator.api.secret import SecretText
-from pg_operator.plan.memberships import membership_path
 from pg_operator.plan.operations import (
     AlterDatabaseOwner,
     AlterRole,
@@ -22,14 +21,14 @@ from pg_operator.plan.operations import (
     CreateRole,
     CreateSchema,
     DropDatabase,
-    GrantMembership,
+    Entitlement,
     MarkRole,
     Operation,
     Plan,
-    RevokeMembership,
     RevokePublicOnSchema,
     Separable,
     SetDatabaseParameter,
+    takes_away,
 )
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.state import (
@@ -37,6 +36,7 @@ from pg_operator.plan.state import (
     Membership,
     Password,
     Pending,
+    RoleParameter,
     Securable,
     Server,
 )
@@ -70,7 +70,6 @@ FIRST_DELAY: Final = 0.05  # seconds, doubled each time
 _NOTHING_DONE: Final = frozenset({"01006", "01007"})
 
 _GrantOrRevoke = GrantPrivileges | RevokePrivileges
-_REVOKES: Final = (RevokeMembership, RevokePrivileges)
 Result = TypeVar("Result")
 
 
@@ -172,8 +171,8 @@ async def _apply_batch(
 
 
 def _revokes_first(batch: Batch) -> Iterator[Batch]:
-    revokes = tuple(o for o in batch.operations if isinstance(o, _REVOKES))
-    others = tuple(o for o in batch.operations if not isinstance(o, _REVOKES))
+    revokes = tuple(o for o in batch.operations if takes_away(o))
+    others = tuple(o for o in batch.operations if not takes_away(o))
     for part in (revokes, others):
         if part:
             yield replace(batch, operations=part)
@@ -291,7 +290,7 @@ def _left_undone(operation: Separable, error: PostgresError) -> Applied:
         message += "; make the operator's login a member of that role"
     return Applied(
         pending=(Pending(_path(operation), error.reason, message),),
-        revokes_undone=isinstance(operation, _REVOKES),
+        revokes_undone=takes_away(operation),
         ungranted=(
             operation.grants()
             if isinstance(operation, GrantPrivileges)
@@ -344,8 +343,8 @@ def _without_effect(wrong: Grants, *, is_grant: bool) -> Iterator[Pending]:
 
 def _path(operation: Separable) -> str:
     """Name the object on the server, or the entry of the spec, that it is about."""
-    if isinstance(operation, GrantMembership | RevokeMembership):
-        return membership_path(operation.group)
+    if isinstance(operation, Entitlement):
+        return operation.path
     match operation:
         case GrantPrivileges() | RevokePrivileges():
             return str(operation.on[0])
@@ -370,6 +369,6 @@ def _texts(value: object) -> Iterator[str]:
     elif isinstance(value, tuple):
         for item in value:
             yield from _texts(item)
-    elif isinstance(value, Operation | Securable | Membership):
+    elif isinstance(value, Operation | Securable | Membership | RoleParameter):
         for field in dataclasses.fields(value):
             yield from _texts(getattr(value, field.name))

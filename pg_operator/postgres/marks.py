@@ -26,6 +26,7 @@ from pg_operator.plan.state import (
     Grants,
     Mark,
     Marked,
+    RoleParameter,
     Securable,
     UnverifiedMark,
 )
@@ -125,6 +126,8 @@ def _pack(mark: Mark) -> dict[str, Any]:
         "state": mark.state,
         "scope": _pack_scope(mark.scope),
         "member_of": sorted(mark.memberships),
+        "attributes": sorted(mark.attributes),
+        "settings": sorted([one.database, one.name] for one in mark.role_parameters),
         "parameters": sorted(mark.parameters),
         "password": mark.password,
         "comment": mark.foreign_comment,
@@ -138,6 +141,11 @@ def _unpack(packed: Mapping[str, Any]) -> Mark:
         state=packed["state"],
         scope=_unpack_scope(packed.get("scope", ())),
         memberships=frozenset(packed.get("member_of", ())),
+        attributes=frozenset(packed.get("attributes", ())),
+        role_parameters=frozenset(
+            RoleParameter(name, database)
+            for database, name in packed.get("settings", ())
+        ),
         parameters=frozenset(packed.get("parameters", ())),
         password=packed.get("password"),
         foreign_comment=packed.get("comment"),

@@ -15,6 +15,7 @@ from pg_operator.plan.state import (
     Mark,
     Membership,
     Password,
+    RoleParameter,
     RoleState,
     Securable,
     Server,
@@ -75,6 +76,21 @@ SELECT r.oid::bigint, r.rolcanlogin, r.rolsuper, r.rolconnlimit,
         JOIN pg_catalog.pg_roles AS me ON me.rolname = current_user
         LEFT JOIN pg_catalog.pg_roles AS by ON by.oid = m.grantor
         WHERE m.member = r.oid),
+       r.rolinherit,
+       CASE WHEN r.rolvaliduntil IS NULL OR r.rolvaliduntil = 'infinity'
+            THEN 'infinity'
+            ELSE pg_catalog.to_char(pg_catalog.timezone('UTC', r.rolvaliduntil),
+                                    'YYYY-MM-DD"T"HH24:MI:SS"Z"') END,
+       pg_catalog.array_remove(ARRAY[
+           CASE WHEN r.rolcreatedb THEN 'CREATEDB' END,
+           CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END,
+           CASE WHEN r.rolreplication THEN 'REPLICATION' END,
+           CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END], NULL),
+       (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
+            coalesce(d.datname, ''), s.setconfig))
+        FROM pg_catalog.pg_db_role_setting AS s
+        LEFT JOIN pg_catalog.pg_database AS d ON d.oid = s.setdatabase
+        WHERE s.setrole = r.oid),
        pg_catalog.shobj_description(r.oid, 'pg_authid')
 FROM pg_catalog.pg_roles AS r
 WHERE r.rolname = %(name)s
@@ -219,7 +235,19 @@ async def observe_role(
     rows = await read_rows(connection, _ROLE, name=name, set=becoming)
     if not rows:
         return RoleState(name, exists=False, mark=None)
-    oid, login, superuser, limit, self_member, memberships, comment = rows[0]
+    (
+        oid,
+        login,
+        superuser,
+        limit,
+        self_member,
+        memberships,
+        inherit,
+        valid_until,
+        attributes,
+        settings,
+        comment,
+    ) = rows[0]
     mark = keyring.open_comment(comment, on=f"role:{name}")
     password: Any = UNSET
     if isinstance(mark, Mark):
@@ -232,6 +260,14 @@ async def observe_role(
         connection_limit=limit,
         password=password,
         self_member=self_member,
+        inherit=inherit,
+        valid_until=valid_until,
+        attributes=frozenset(attributes),
+        parameters={
+            RoleParameter(name, database): value
+            for database, pairs in settings or ()
+            for name, value in _settings(pairs).items()
+        },
         memberships=frozenset(map(_membership, memberships or ())),
         grants=await observe_database_grants(connection, name),
         mark=mark,

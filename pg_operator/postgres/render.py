@@ -46,11 +46,8 @@ def render(
             | op.ResetDatabaseParameter()
         ):
             statement = _database_property(operation)
-        case op.MarkDatabase(name, mark, comment):
-            statement = sql.SQL("COMMENT ON DATABASE {} IS {}").format(
-                quote_name(name),
-                _comment(mark, comment, keyring, on=f"database:{name}"),
-            )
+        case op.MarkDatabase() | op.MarkRole():
+            statement = _mark(operation, keyring)
         case op.RevokePublicOnDatabase(name, privileges):
             statement = sql.SQL("REVOKE {} ON DATABASE {} FROM PUBLIC").format(
                 render_words("database", privileges), quote_name(name)
@@ -59,10 +56,8 @@ def render(
             statement = _schema(operation)
         case op.CreateRole() | op.AlterRole():
             statement = _role(operation, verifier)
-        case op.MarkRole(name, mark, comment):
-            statement = sql.SQL("COMMENT ON ROLE {} IS {}").format(
-                quote_role(name), _comment(mark, comment, keyring, on=f"role:{name}")
-            )
+        case op.SetRoleAttribute() | op.SetRoleParameter():
+            statement = _role_property(operation)
         case GrantPrivileges() | RevokePrivileges():
             statement = render_privileges(operation)
         case _:
@@ -151,6 +146,10 @@ def _role(operation: op.CreateRole | op.AlterRole, verifier: Verifier) -> sql.Co
     name = quote_role(operation.name)
     limit, password = operation.connection_limit, operation.password
     options: list[sql.Composable] = []
+    if operation.inherit is not None:
+        options.append(sql.SQL("INHERIT" if operation.inherit else "NOINHERIT"))
+    if operation.valid_until is not None:
+        options += _option("VALID UNTIL", _value(operation.valid_until))
     if operation.login is not None:
         options.append(sql.SQL("LOGIN" if operation.login else "NOLOGIN"))
     if limit is not None:
@@ -163,6 +162,36 @@ def _role(operation: op.CreateRole | op.AlterRole, verifier: Verifier) -> sql.Co
         else "ALTER ROLE {} {}"
     )
     return start.format(name, sql.SQL(" ").join(options))
+
+
+def _role_property(
+    operation: op.SetRoleAttribute | op.SetRoleParameter,
+) -> sql.Composed:
+    role = quote_role(operation.role)
+    if isinstance(operation, op.SetRoleAttribute):
+        word = _ATTRIBUTES.get(operation.attribute)
+        if word is None:
+            raise Rejected(f"there is no attribute {operation.attribute!r}")
+        no = sql.SQL("" if operation.on else "NO")
+        return sql.SQL("ALTER ROLE {} {}{}").format(role, no, word)
+    parameter, value = operation.parameter, operation.value
+    where: sql.Composable = sql.SQL("")
+    if parameter.database:
+        where = sql.SQL(" IN DATABASE {}").format(quote_name(parameter.database))
+    name = _parameter(parameter.name)
+    if value is None:
+        return sql.SQL("ALTER ROLE {}{} RESET {}").format(role, where, name)
+    several = items(value) if parameter.name in LISTS else (value,)
+    values = sql.SQL(", ").join(map(_value, several))
+    return sql.SQL("ALTER ROLE {}{} SET {} TO {}").format(role, where, name, values)
+
+
+_ATTRIBUTES: Final[dict[str, sql.SQL]] = {
+    "CREATEDB": sql.SQL("CREATEDB"),
+    "CREATEROLE": sql.SQL("CREATEROLE"),
+    "REPLICATION": sql.SQL("REPLICATION"),
+    "BYPASSRLS": sql.SQL("BYPASSRLS"),
+}
 
 
 def _membership(
@@ -248,7 +277,19 @@ _OPTIONS: Final[dict[str, sql.SQL]] = {
     "CONNECTION LIMIT": sql.SQL("CONNECTION LIMIT"),
     "ENCODING": sql.SQL("ENCODING"),
     "PASSWORD": sql.SQL("PASSWORD"),
+    "VALID UNTIL": sql.SQL("VALID UNTIL"),
 }
+
+
+def _mark(operation: op.MarkDatabase | op.MarkRole, keyring: Keyring) -> sql.Composed:
+    name, mark, comment = operation.name, operation.mark, operation.comment
+    if isinstance(operation, op.MarkDatabase):
+        return sql.SQL("COMMENT ON DATABASE {} IS {}").format(
+            quote_name(name), _comment(mark, comment, keyring, on=f"database:{name}")
+        )
+    return sql.SQL("COMMENT ON ROLE {} IS {}").format(
+        quote_role(name), _comment(mark, comment, keyring, on=f"role:{name}")
+    )
 
 
 def _comment(

@@ -9,9 +9,8 @@ from pg_operator.api.specs import DatabaseClusterSpec, DatabaseRoleSpec, MemberO
 from pg_operator.plan.memberships import (
     DesiredMemberships,
     desired_memberships,
-    membership_path,
 )
-from pg_operator.plan.state import Mark, Pending, RoleState
+from pg_operator.plan.state import Mark, Pending, RoleState, membership_path
 from pg_operator.postgres.observe import observe_role
 from pg_operator.reconcilers.context import Context, claimant_of
 from pg_operator.reconcilers.outcome import Key
@@ -47,7 +46,11 @@ async def resolve_memberships(
         pending.append(problem)
         if problem.reason != Reason.NOT_ALLOWED:
             kept.add(entry.role)
-    wanted = desired_memberships(able, server_version=link.server.version_number)
+    wanted = desired_memberships(
+        able,
+        server_version=link.server.version_number,
+        inherit=spec.inherit is not False,
+    )
     kept |= {entry.role for entry in able} - wanted.scope
     mark = observed.mark
     recorded = mark.memberships if isinstance(mark, Mark) else frozenset()

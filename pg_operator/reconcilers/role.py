@@ -10,7 +10,7 @@ from pg_operator.api.specs import DatabaseClusterSpec, DatabaseRoleSpec
 from pg_operator.api.validation import refusal, validate_databaserole
 from pg_operator.kube.secrets import SecretError, SecretKeyNotFound
 from pg_operator.plan.deletion import effective_role_policy
-from pg_operator.plan.desired import desired_role
+from pg_operator.plan.desired import Entitlements, desired_role
 from pg_operator.plan.diff import diff
 from pg_operator.plan.operations import AlterRole, MarkRole, Plan
 from pg_operator.plan.policies import Ownership, ownership
@@ -40,6 +40,7 @@ from pg_operator.reconcilers.progress import (
 )
 from pg_operator.reconcilers.reach import check_allowed, find_cluster, terminating
 from pg_operator.reconcilers.references import link_to
+from pg_operator.reconcilers.role_properties import resolve_properties
 from pg_operator.reconcilers.servers import Link
 
 MOST_PENDING_SHOWN: Final = 64
@@ -76,16 +77,26 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
     resolved = await resolve_permissions(
         context, key, spec, link=link, observed=observed, faulty=guarded.held
     )
-    memberships = await resolve_memberships(
-        context,
-        key,
-        spec,
-        cluster=found.cluster,
-        link=link,
-        observed=observed,
-        faulty=guarded.held,
+    entitlements = Entitlements(
+        await resolve_memberships(
+            context,
+            key,
+            spec,
+            cluster=found.cluster,
+            link=link,
+            observed=observed,
+            faulty=guarded.held,
+        ),
+        await resolve_properties(
+            spec,
+            cluster=found.cluster,
+            link=link,
+            observed=observed,
+            pending=resolved.pending,
+            faulty=guarded.held,
+        ),
     )
-    resolved = replace(resolved, pending=resolved.pending + memberships.pending)
+    resolved = replace(resolved, pending=resolved.pending + entitlements.pending)
     observed = with_grants(observed, resolved, dependencies)
     desired = desired_role(
         spec,
@@ -95,7 +106,7 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
         password=None if isinstance(password, Blocked) else password,
         grants=resolved.grants,
         scope=resolved.scope,
-        memberships=memberships,
+        entitlements=entitlements,
     )
     plan = diff(desired, observed)
     applied = await apply(

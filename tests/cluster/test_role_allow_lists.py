@@ -8,6 +8,7 @@ import pytest
 from tests.cluster.objects import (
     administer,
     connect_cluster,
+    database,
     database_cluster,
     database_role,
     documents,
@@ -135,3 +136,47 @@ def test_member_joins_as_soon_as_its_group_is_made_and_leaves_with_the_entry(
 
     declare(kubectl, member, connected)
     assert wait_until(lambda: groups_of(cluster, user) == set(), timeout=PATIENCE)
+
+
+def test_tenant_gets_no_attribute_or_parameter_that_is_not_listed(
+    cluster: LocalCluster, kubectl: Kubectl, tenant: Kubectl, connected: str
+) -> None:
+    user, name = f"{connected}_mine", f"{connected}-mine"
+    with pytest.raises(KubectlError, match="a superuser is never managed"):
+        declare(tenant, name, connected, attributes=["SUPERUSER"])
+    wanted = ["CREATEDB", "CREATEROLE", "REPLICATION", "BYPASSRLS"]
+    settings = {
+        "session_preload_libraries": "evil",
+        "session_replication_role": "replica",
+        "log_statement": "none",
+        "role": "pgop_admin",
+    }
+    # The database is another tenant's, and not open.
+    shop = {"database": f"{connected}_shop", "parameters": {"search_path": "evil"}}
+    kubectl.apply(documents(database(f"{connected}-shop", connected)))
+    kubectl.wait(f"database/{connected}-shop", "condition=Ready")
+    declare(
+        tenant,
+        name,
+        connected,
+        attributes=wanted,
+        parameters={**settings, "work_mem": "5MB"},
+        permissions=[shop],
+    )
+
+    refused = {f"spec.attributes[{one}]": "NotAllowed" for one in wanted}
+    refused |= {f"spec.parameters[{one}]": "NotAllowed" for one in settings}
+    refused[f"spec.permissions[{connected}_shop]"] = "NotAllowed"
+    assert wait_until(lambda: pending(tenant, name) == refused, timeout=PATIENCE), (
+        pending(tenant, name)
+    )
+    query = (
+        "SELECT rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication"
+        f" OR rolbypassrls FROM pg_roles WHERE rolname = '{user}'"
+    )
+    assert administer(cluster, "postgres", query) == [(False,)]
+    query = (
+        "SELECT setdatabase, setconfig FROM pg_db_role_setting"
+        f" WHERE setrole = '{user}'::regrole"
+    )
+    assert administer(cluster, "postgres", query) == [(0, ["work_mem=5MB"])]

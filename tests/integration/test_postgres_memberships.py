@@ -8,7 +8,7 @@ import pytest
 from psycopg import errors
 
 from pg_operator.api.specs import DatabaseRoleSpec
-from pg_operator.plan.desired import desired_role
+from pg_operator.plan.desired import Entitlements, desired_role
 from pg_operator.plan.diff import diff
 from pg_operator.plan.memberships import desired_memberships
 from pg_operator.plan.operations import GrantMembership, Plan
@@ -49,7 +49,9 @@ async def plan(bed: Bed, role: str, *entries: dict[str, object]) -> Plan:
         password=None,
         grants=observed.grants,
         scope=frozenset(),
-        memberships=desired_memberships(spec.member_of, server_version=version),
+        entitlements=Entitlements(
+            desired_memberships(spec.member_of, server_version=version)
+        ),
     )
     return diff(desired, observed)
 

@@ -15,6 +15,7 @@ CLUSTER: Document = {
         "namePrefix": "{namespace}_",
         "allowedMemberships": ["pg_monitor"],
         "allowedOwners": ["platform_owner"],
+        "allowedRoleAttributes": ["CREATEDB", "BYPASSRLS"],
         "allowedParameters": ["log_statement"],
         "maxConnections": 4,
         "resyncInterval": "10m",
@@ -46,6 +47,10 @@ ROLE: Document = {
         "password": {"name": "orders-app-password", "key": "password"},
         "login": True,
         "connectionLimit": 5,
+        "inherit": False,
+        "attributes": ["CREATEDB"],
+        "validUntil": "2027-01-31T22:00:00Z",
+        "parameters": {"work_mem": "64MB"},
         "memberOf": [{"role": "readers", "inherit": True}, {"role": "pg_monitor"}],
         "permissions": [
             {

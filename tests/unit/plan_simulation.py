@@ -21,6 +21,8 @@ from pg_operator.plan.operations import (
     RevokePublicOnDatabase,
     RevokePublicOnSchema,
     SetDatabaseParameter,
+    SetRoleAttribute,
+    SetRoleParameter,
 )
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges, table_of
 from pg_operator.plan.state import (
@@ -91,7 +93,7 @@ def _inside(state: DatabaseState, operation: Operation) -> DatabaseState:
 
 def _role(state: RoleState, operation: Operation) -> RoleState:
     match operation:
-        case CreateRole(name, login, connection_limit, _):
+        case CreateRole(name, login, connection_limit, _, inherit, valid_until):
             assert not state.exists
             return RoleState(
                 name,
@@ -99,15 +101,20 @@ def _role(state: RoleState, operation: Operation) -> RoleState:
                 login=login,
                 superuser=False,
                 connection_limit=-1 if connection_limit is None else connection_limit,
+                inherit=inherit is not False,
+                valid_until=valid_until or "infinity",
                 self_member=False,
                 mark=None,
             )
-        case AlterRole(_, login, connection_limit, _):
-            if login is not None:
-                state = replace(state, login=login)
-            if connection_limit is not None:
-                state = replace(state, connection_limit=connection_limit)
-            return state
+        case AlterRole(_, login, connection_limit, _, inherit, valid_until):
+            changes = {
+                "login": login,
+                "connection_limit": connection_limit,
+                "inherit": inherit,
+                "valid_until": valid_until,
+            }
+            declared = {name: new for name, new in changes.items() if new is not None}
+            return replace(state, **declared)  # type: ignore[arg-type]
         case GrantRoleToSelf():
             return replace(state, self_member=True)
         case MarkRole(_, mark, comment, _):
@@ -117,6 +124,13 @@ def _role(state: RoleState, operation: Operation) -> RoleState:
 
 def _entitled(state: RoleState, operation: Operation) -> RoleState:
     match operation:
+        case SetRoleAttribute(_, attribute, on):
+            others = state.attributes - {attribute}
+            return replace(state, attributes=others | ({attribute} if on else set()))
+        case SetRoleParameter(_, parameter, value):
+            rest = {one: v for one, v in state.parameters.items() if one != parameter}
+            new = {} if value is None else {parameter: value}
+            return replace(state, parameters=rest | new)
         case GrantMembership(_, membership):
             return replace(state, memberships=joined(state.memberships, membership))
         case RevokeMembership():

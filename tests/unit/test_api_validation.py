@@ -565,3 +565,65 @@ def test_cluster_that_opens_the_password_hashes_is_warned() -> None:
     verdict = validate_databasecluster(cluster(allowedMemberships=["pg_read_all_data"]))
     assert verdict.errors == ()
     assert "password hashes" in verdict.warnings[0]
+
+
+def test_role_may_have_properties() -> None:
+    document = role(
+        inherit=False,
+        attributes=["CREATEDB", "BYPASSRLS"],
+        validUntil="2027-01-31T22:00:00+02:00",
+        parameters={"work_mem": "64MB", "my.setting": ""},
+    )
+    assert validate_databaserole(document) == Verdict()
+    assert validate_databaserole(role(validUntil="infinity")) == Verdict()
+
+
+@pytest.mark.parametrize(
+    ("spec", "path", "rule"),
+    [
+        ({"attributes": ["SUPERUSER"]}, "spec.attributes[0]", "superuser"),
+        ({"attributes": ["createdb"]}, "spec.attributes[0]", "choice"),
+        (
+            {"attributes": ["CREATEDB", "CREATEDB"]},
+            "spec.attributes[1]",
+            "duplicate",
+        ),
+        ({"validUntil": "2027-01-31"}, "spec.validUntil", "valid-until"),
+        ({"validUntil": "2027-02-30T00:00:00Z"}, "spec.validUntil", "valid-until"),
+        ({"validUntil": "tomorrow"}, "spec.validUntil", "valid-until"),
+        (
+            {"parameters": {"Work_Mem": "1"}},
+            "spec.parameters[Work_Mem]",
+            "parameter-name",
+        ),
+        (
+            {"parameters": {"work_mem": "1\n"}},
+            "spec.parameters[work_mem]",
+            "parameter-value",
+        ),
+        ({"parameters": {"work_mem": 64}}, "spec.parameters[work_mem]", "type"),
+        (
+            {"permissions": [{"database": "shop", "parameters": {"a-b": ""}}]},
+            "spec.permissions[0].parameters[a-b]",
+            "parameter-name",
+        ),
+    ],
+)
+def test_property_that_no_role_can_have_is_refused(
+    spec: Document, path: str, rule: str
+) -> None:
+    assert rules(validate_databaserole(role(**spec))) == {path: rule}
+
+
+def test_cluster_cannot_open_what_makes_a_superuser() -> None:
+    refused = validate_databasecluster(
+        cluster(
+            allowedRoleAttributes=["SUPERUSER", "CREATEROLE"],
+            allowedParameters=["log_statement", "Log"],
+        )
+    )
+    assert rules(refused) == {
+        "spec.allowedRoleAttributes[0]": "superuser",
+        "spec.allowedParameters[1]": "parameter-name",
+    }
+    assert "take over" in refused.warnings[0]

@@ -25,6 +25,7 @@ from pg_operator.api.specs import (
     Kind,
 )
 from pg_operator.api.validation import (
+    attributes,
     cluster,
     common,
     database,
@@ -134,6 +135,11 @@ def test_crds_offer_the_choices_of_validation() -> None:
     assert choices("Database", *allowed) == database.NAMESPACE_CHOICES
     assert choices("Database", "deletionPolicy") == database.DELETION_POLICIES
     assert choices("Database", "publicPrivileges") == database.PUBLIC_PRIVILEGES
+    for schema in (
+        schema_at("DatabaseRole", "spec", "attributes"),
+        schema_at("DatabaseCluster", "spec", "allowedRoleAttributes"),
+    ):
+        assert tuple(schema["items"]["enum"]) == attributes.ATTRIBUTES
     assert choices("DatabaseRole", "deletionPolicy") == role.DELETION_POLICIES
     assert sorted(choices("Database", "encoding")) == sorted(values.SERVER_ENCODINGS)
 
@@ -188,6 +194,13 @@ def test_crds_have_the_limits_of_validation() -> None:
     assert most("DatabaseRole", "spec", "memberOf") == memberships.MOST_MEMBERSHIPS
     allowed = most("DatabaseCluster", "spec", "allowedMemberships")
     assert allowed == memberships.MOST_MEMBERSHIPS
+    for schema in (
+        schema_at("DatabaseRole", "spec", "parameters"),
+        schema_at("DatabaseRole", *PERMISSIONS, "parameters"),
+    ):
+        assert schema["maxProperties"] == parameters.MOST_PARAMETERS
+        longest = schema["additionalProperties"]["maxLength"]
+        assert longest == parameters.LONGEST_VALUE
     namespaces = ("spec", "allowedNamespaces", "names")
     assert most("DatabaseCluster", *namespaces) == common.MOST_NAMESPACES
     assert most("Database", *namespaces) == common.MOST_NAMESPACES
@@ -263,6 +276,7 @@ def test_crd_has_the_rules_for_created_names(
             ("spec", "databaseServiceName"),
             names.service_name_problem("kubernetes"),
         ),
+        ("DatabaseRole", ("spec", "validUntil"), values.valid_until_problem("?")),
         ("DatabaseRole", ("spec", "password"), names.secret_name_problem("?")),
         ("DatabaseRole", ("spec", "password"), names.secret_key_problem("?")),
         (

@@ -28,10 +28,18 @@ from pg_operator.plan.operations import (
     RevokePublicOnDatabase,
     RevokePublicOnSchema,
     SetDatabaseParameter,
+    SetRoleAttribute,
+    SetRoleParameter,
     TerminateSessions,
 )
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
-from pg_operator.plan.state import Mark, Membership, Password, Securable
+from pg_operator.plan.state import (
+    Mark,
+    Membership,
+    Password,
+    RoleParameter,
+    Securable,
+)
 from tests.unit.plan_examples import DATABASE, ROLE, securables
 
 PASSWORD = Password("fingerprint", SecretText("correct horse"))
@@ -113,6 +121,24 @@ OPERATIONS: tuple[tuple[Operation, str, str | None, str | None], ...] = (
     (
         GrantRoleToSelf("app"),
         "make the operator a member of role app",
+        None,
+        "role:app",
+    ),
+    (
+        SetRoleAttribute("app", "CREATEDB", on=False),
+        "give role app NOCREATEDB",
+        None,
+        "role:app",
+    ),
+    (
+        SetRoleParameter("app", RoleParameter("work_mem", "orders"), "64MB"),
+        "set work_mem of role app in database orders to 64MB",
+        None,
+        "role:app",
+    ),
+    (
+        SetRoleParameter("app", RoleParameter("work_mem"), None),
+        "reset work_mem of role app",
         None,
         "role:app",
     ),

@@ -16,6 +16,7 @@ from pg_operator.api.privileges import ObjectKind
 from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec, Permission
 from pg_operator.plan.deletion import deletion_database, deletion_role
 from pg_operator.plan.desired import (
+    Entitlements,
     desired_database,
     desired_mark,
     desired_role,
@@ -35,6 +36,7 @@ from pg_operator.plan.permissions import declared_scope, desired_grants
 from pg_operator.plan.policies import sentinel
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.rights import MEMBERSHIP_OPTIONS
+from pg_operator.plan.role_properties import DesiredProperties
 from pg_operator.plan.scope import covered, hold
 from pg_operator.plan.state import (
     Catalog,
@@ -45,6 +47,7 @@ from pg_operator.plan.state import (
     Mark,
     Membership,
     Password,
+    RoleParameter,
     RoleState,
     Securable,
     Server,
@@ -69,6 +72,12 @@ from tests.unit.plan_simulation import simulate_database, simulate_role
 Item = TypeVar("Item")
 
 NAMES = ("orders", "stock")
+ATTRIBUTES = ("BYPASSRLS", "CREATEDB")
+PARAMETERS = (
+    RoleParameter("work_mem"),
+    RoleParameter("search_path"),
+    RoleParameter("work_mem", "orders"),
+)
 GROUPS = ("readers", "writers", "staff")
 SCHEMAS = ("app", "log")
 TABLES = ("a", "b")
@@ -197,6 +206,7 @@ class Case:
     server: Server
     spec: DatabaseRoleSpec
     permissions: tuple[Permission, ...]
+    properties: DesiredProperties  # as far as they are allowed
     left_alone: frozenset[str]  # roles that it cannot join or leave now
     held: str | None  # a database that cannot be worked on now
     password: Password | None
@@ -223,7 +233,11 @@ class Case:
         if self.held is not None:
             scope |= hold(recorded_scope(observed), database=self.held)
         groups = [one for one in self.spec.member_of if one.role not in self.left_alone]
-        memberships = desired_memberships(groups, server_version=version)
+        memberships = desired_memberships(
+            groups,
+            server_version=version,
+            inherit=self.spec.inherit is not False,
+        )
         kept = recorded_memberships(observed) & self.left_alone
         return desired_role(
             self.spec,
@@ -233,7 +247,9 @@ class Case:
             password=self.password,
             grants=grants,
             scope=scope,
-            memberships=replace(memberships, scope=memberships.scope | kept),
+            entitlements=Entitlements(
+                replace(memberships, scope=memberships.scope | kept), self.properties
+            ),
         )
 
     def plan(self, observed: RoleState) -> Plan:
@@ -278,6 +294,11 @@ catalogs = subsets(*sorted({grant.on for grant in grants_of_world()})).map(
 )
 
 
+parameters_of_roles = subsets(*PARAMETERS).flatmap(
+    lambda some: st.fixed_dictionaries(dict.fromkeys(some, st.sampled_from("ab")))
+)
+
+
 def rows_of_memberships(on: Server) -> st.SearchStrategy[frozenset[Membership]]:
     """Draw rows of pg_auth_members: one for each grantor, since 16."""
     if on.version_number < MEMBERSHIP_OPTIONS:
@@ -307,6 +328,8 @@ def observed_roles(draw: st.DrawFn, on: Server = DEFAULT_SERVER) -> RoleState:
         state=draw(st.sampled_from(("managed", "released"))),
         scope=draw(scopes),
         memberships=frozenset(draw(subsets(*GROUPS))),
+        attributes=frozenset(draw(subsets(*ATTRIBUTES))),
+        role_parameters=frozenset(draw(subsets(*PARAMETERS))),
         password=draw(st.sampled_from((None, "old", "new"))),
         foreign_comment=draw(st.sampled_from((None, "theirs"))),
     )
@@ -317,6 +340,10 @@ def observed_roles(draw: st.DrawFn, on: Server = DEFAULT_SERVER) -> RoleState:
         superuser=False,
         connection_limit=draw(st.integers(-1, 3)),
         self_member=draw(st.booleans()),
+        inherit=draw(st.booleans()),
+        valid_until=draw(st.sampled_from(("infinity", "2027-01-31T22:00:00Z"))),
+        attributes=frozenset(draw(subsets(*ATTRIBUTES))),
+        parameters=draw(parameters_of_roles),
         memberships=draw(rows_of_memberships(on)),
         grants=draw(held_grants),
         mark=mark,
@@ -342,12 +369,24 @@ def cases(draw: st.DrawFn) -> Case:
         }
         for group in draw(subsets(*GROUPS))
     ]
+    for name, strategy in (
+        ("inherit", st.booleans()),
+        ("validUntil", st.sampled_from(("infinity", "2027-01-31T23:00:00+01:00"))),
+    ):
+        if draw(st.booleans()):
+            fields[name] = draw(strategy)
+    settings = draw(parameters_of_roles)
     password = Password("new") if "password" in fields else None
     on = draw(servers)
     return Case(
         server=on,
         spec=role_spec(**fields),
         permissions=draw(permissions),
+        properties=DesiredProperties(
+            frozenset(draw(subsets(*ATTRIBUTES))),
+            settings,
+            frozenset({*settings, *draw(subsets(*PARAMETERS))}),
+        ),
         left_alone=frozenset(draw(subsets(*GROUPS))),
         held=draw(st.sampled_from((None, *NAMES))),
         password=password,
@@ -437,12 +476,36 @@ def test_role_is_a_member_of_what_is_desired_and_of_what_is_foreign(
 
 @laws
 @given(cases())
+def test_role_has_the_properties_that_are_desired_and_those_that_are_foreign(
+    case: Case,
+) -> None:
+    before, after = case.observed, case.reconcile(case.observed)
+    mark = before.mark if isinstance(before.mark, Mark) else Mark(ROLE)
+    wanted = case.properties
+    left = mark.attributes - wanted.attributes
+    assert after.attributes == (before.attributes - left) | wanted.attributes
+    for parameter in PARAMETERS:
+        if parameter in wanted.parameters:
+            expected = wanted.parameters[parameter]
+        elif parameter in mark.role_parameters - wanted.parameter_scope:
+            expected = None
+        else:
+            expected = before.parameters.get(parameter)
+        assert after.parameters.get(parameter) == expected
+
+
+@laws
+@given(cases())
 def test_what_a_role_does_not_declare_stays(case: Case) -> None:
     after, before = case.reconcile(case.observed), case.observed
     if before.exists and case.spec.connection_limit is None:
         assert after.connection_limit == before.connection_limit
     if before.exists and case.spec.login is None and case.password is None:
         assert after.login == before.login
+    if before.exists and case.spec.inherit is None:
+        assert after.inherit == before.inherit
+    if before.exists and case.spec.valid_until is None:
+        assert after.valid_until == before.valid_until
     if case.password is None:
         assert not any(
             isinstance(operation, AlterRole) and operation.password

@@ -7,7 +7,7 @@ import pytest
 
 from pg_operator.api.specs import MemberOf
 from pg_operator.plan.deletion import deletion_role
-from pg_operator.plan.desired import desired_role
+from pg_operator.plan.desired import Entitlements, desired_role
 from pg_operator.plan.diff import diff
 from pg_operator.plan.memberships import DesiredMemberships, desired_memberships
 from pg_operator.plan.operations import (
@@ -60,7 +60,7 @@ def plan(observed: RoleState, memberships: DesiredMemberships) -> Plan:
         password=None,
         grants=frozenset(),
         scope=frozenset(),
-        memberships=memberships,
+        entitlements=Entitlements(memberships),
     )
     return diff(desired, observed)
 
@@ -112,7 +112,7 @@ def test_membership_is_on_record_before_anything_is_granted_elsewhere() -> None:
         password=None,
         grants=grants,
         scope=grants,
-        memberships=wanted(entry("writers")),
+        entitlements=Entitlements(wanted(entry("writers"))),
     )
     operations = diff(desired, observed).operations
     assert kinds(Plan(operations)) == [

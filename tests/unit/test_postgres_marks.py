@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pg_operator.api.secret import SecretText
-from pg_operator.plan.state import Claimant, Grant, Mark, Securable, UnverifiedMark
+from pg_operator.plan.state import (
+    Claimant,
+    Grant,
+    Mark,
+    RoleParameter,
+    Securable,
+    UnverifiedMark,
+)
 from pg_operator.postgres.marks import Keyring
 
 DATA = {"current": b"k2\n", "k1": b"1" * 32, "k2": b"2" * 32}
@@ -36,6 +43,8 @@ marks = st.builds(
         st.builds(Grant, securables, st.sampled_from(("SELECT", "USAGE", "CREATE")))
     ),
     memberships=st.frozensets(names),
+    attributes=st.frozensets(names),
+    role_parameters=st.frozensets(st.builds(RoleParameter, names, names)),
     parameters=st.frozensets(names, max_size=3),
     password=st.none() | st.text(min_size=1, max_size=12),
     foreign_comment=st.none() | st.text(min_size=1, max_size=12),

@@ -11,6 +11,7 @@ from pglast.enums import DropBehavior, RoleSpecType
 
 from pg_operator.api.privileges import PRIVILEGES, ObjectKind
 from pg_operator.api.secret import SecretText
+from pg_operator.api.validation.attributes import ATTRIBUTES
 from pg_operator.plan import operations as op
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.state import (
@@ -18,6 +19,7 @@ from pg_operator.plan.state import (
     Mark,
     Membership,
     Password,
+    RoleParameter,
     Securable,
     Server,
 )
@@ -155,13 +157,48 @@ OPERATIONS: Final[
     ),
     op.CreateRole: (
         "CreateRoleStmt",
-        st.builds(op.CreateRole, names, st.booleans(), limits, passwords),
+        st.builds(
+            op.CreateRole,
+            names,
+            st.booleans(),
+            limits,
+            passwords,
+            booleans,
+            st.none() | names,
+        ),
     ),
     op.AlterRole: (
         "AlterRoleStmt",
-        st.builds(op.AlterRole, names, booleans, limits, passwords),
+        st.builds(
+            op.AlterRole,
+            names,
+            booleans,
+            limits,
+            passwords,
+            booleans,
+            st.none() | names,
+        ),
     ),
     op.GrantRoleToSelf: ("GrantRoleStmt", st.builds(op.GrantRoleToSelf, names)),
+    op.SetRoleAttribute: (
+        "AlterRoleStmt",
+        st.builds(
+            op.SetRoleAttribute, names, st.sampled_from(ATTRIBUTES), st.booleans()
+        ),
+    ),
+    op.SetRoleParameter: (
+        "AlterRoleSetStmt",
+        st.builds(
+            op.SetRoleParameter,
+            names,
+            st.builds(
+                RoleParameter,
+                st.sampled_from(("work_mem", "search_path", 'x"; y')),
+                st.just("") | names,
+            ),
+            st.none() | names,
+        ),
+    ),
     op.GrantMembership: (
         "GrantRoleStmt",
         st.builds(op.GrantMembership, names, st.builds(Membership, names)),
@@ -348,6 +385,8 @@ def _with_name(kind: type[op.Operation], name: str) -> op.Operation:
         ),
         op.AlterRole: op.AlterRole(name, login=True),
         op.GrantRoleToSelf: op.GrantRoleToSelf(name),
+        op.SetRoleAttribute: op.SetRoleAttribute(name, "CREATEDB", on=True),
+        op.SetRoleParameter: op.SetRoleParameter(name, RoleParameter("work_mem"), "1"),
         op.GrantMembership: op.GrantMembership("app", Membership(name)),
         op.RevokeMembership: op.RevokeMembership(name, "readers", "admin"),
         op.MarkRole: op.MarkRole(name, MARK),
@@ -363,6 +402,23 @@ def _with_name(kind: type[op.Operation], name: str) -> op.Operation:
         op.DropRole: op.DropRole(name),
     }
     return examples[kind]
+
+
+def test_attribute_that_makes_a_superuser_is_never_written() -> None:
+    for attribute in ("SUPERUSER", "CREATEDB SUPERUSER"):
+        with pytest.raises(Rejected):
+            sql_of(op.SetRoleAttribute("app", attribute, on=True))
+
+
+def test_list_of_schemas_is_written_item_by_item() -> None:
+    """As one text, PostgreSQL would take it for one name."""
+    path = op.SetRoleParameter(
+        "app", RoleParameter("search_path", "shop"), '"$user", App, "a,b"'
+    )
+    assert sql_of(path) == (
+        'ALTER ROLE "app" IN DATABASE "shop" SET "search_path" TO'
+        " '$user', 'app', 'a,b'"
+    )
 
 
 def test_statement_has_the_verifier_and_not_the_password() -> None:

@@ -9,6 +9,7 @@ from pg_operator.api.names import (
     secret_key_problem,
     secret_name_problem,
 )
+from pg_operator.api.validation.attributes import check_allowed_attributes
 from pg_operator.api.validation.common import (
     check_allowed_namespaces,
     check_names,
@@ -30,6 +31,7 @@ def check_cluster(spec: Field) -> None:
     check_allowed_namespaces(spec["allowedNamespaces"], choices=NAMESPACE_CHOICES)
     spec["namePrefix"].check_text(name_prefix_problem)
     check_allowed_memberships(spec["allowedMemberships"])
+    check_allowed_attributes(spec["allowedRoleAttributes"])
     check_role_names(spec["allowedOwners"], most=MOST_ALLOWED)
     check_names(spec["allowedParameters"], most=MOST_ALLOWED, problem=parameter_problem)
     spec["maxConnections"].check_integer(

@@ -9,6 +9,7 @@ from pg_operator.api.fields import Field, Rule
 from pg_operator.api.names import RESERVED, is_system_schema, referred_name_problem
 from pg_operator.api.privileges import ALL, ObjectKind, explain_unsupported, words
 from pg_operator.api.specs import WILDCARD
+from pg_operator.api.validation.parameters import check_parameters
 
 MOST_PERMISSIONS: Final = 16
 MOST_SCHEMAS: Final = 32
@@ -28,6 +29,7 @@ def _check_permission(permission: Field, *, logs_in: bool) -> None:
     database = permission["database"].require("must be the name of a database")
     database.check_text(_database_problem)
     _check_privileges(permission["privileges"], "database")
+    check_parameters(permission["parameters"])
     schemas = permission["schemas"].entries(most=MOST_SCHEMAS, list_key="name")
     granting = [schema for schema in schemas if _check_schema(schema)]
     if logs_in and granting and not _holds(permission["privileges"], "CONNECT"):

@@ -9,12 +9,14 @@ from pg_operator.api.names import (
     secret_key_problem,
     secret_name_problem,
 )
+from pg_operator.api.validation.attributes import check_role_properties
 from pg_operator.api.validation.common import (
     check_cluster_reference,
     check_connection_limit,
     forbid_change,
 )
 from pg_operator.api.validation.memberships import check_member_of
+from pg_operator.api.validation.parameters import check_parameters
 from pg_operator.api.validation.permissions import check_permissions
 
 DELETION_POLICIES: Final = ("Delete", "Disable", "Retain")
@@ -28,6 +30,8 @@ def check_role(spec: Field) -> None:
     _check_password(spec["password"])
     spec["login"].check_boolean()
     check_connection_limit(spec["connectionLimit"])
+    check_role_properties(spec)
+    check_parameters(spec["parameters"])
     check_member_of(spec)
     spec["deletionPolicy"].check_choice(*DELETION_POLICIES)
     logs_in = spec["login"].value is True or (
