@@ -1,6 +1,7 @@
 """Connections to a real server: how many, whose turn, and what failures say."""
 
 import asyncio
+import socket
 import struct
 from collections.abc import AsyncIterator, Mapping
 
@@ -348,6 +349,44 @@ async def test_password_is_not_given_to_who_asks_for_it_in_clear(bed: Bed) -> No
         thief.close()
         await thief.wait_closed()
     assert b"TOPSECRET" not in heard
+
+
+async def test_server_that_accepts_and_says_nothing_is_given_up(bed: Bed) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        # A shorter time is longer for libpq.
+        changes = {"port": str(port), "connect_timeout": "2"}
+        with pytest.raises(ServerUnreachable, match="does not answer"):
+            async with connections_to(bed.dsn, changes).session():
+                pass
+
+
+async def test_login_without_a_free_connection_is_no_wrong_password(
+    bed: Bed, server: PostgresServer
+) -> None:
+    login = bed.name("busy")
+    await run_as_superuser(
+        server.superuser_dsn,
+        f"CREATE ROLE {login} LOGIN CONNECTION LIMIT 1 PASSWORD 'weak'",
+    )
+    connections = connections_to(bed.dsn, {"user": login, "password": "weak"})
+    async with connections.session():
+        with pytest.raises(ServerRefused, match="connection limit"):
+            async with connections.session():
+                pass
+    await connections.close()
+
+
+async def test_statement_that_takes_too_long_is_no_lost_connection(bed: Bed) -> None:
+    async with bed.connections.session() as connection:
+        pid = connection.info.backend_pid
+        await connection.execute("SET statement_timeout TO '1ms'")
+    with pytest.raises(Rejected, match="statement timeout"):
+        async with bed.connections.session() as connection:
+            await connection.execute("SELECT pg_catalog.pg_sleep(60)")
+    async with bed.connections.session() as connection:
+        await connection.execute("SET statement_timeout TO '30s'")
+        assert connection.info.backend_pid == pid
 
 
 async def test_value_that_cannot_be_sent_is_no_lost_connection(bed: Bed) -> None:

@@ -60,10 +60,12 @@ class PostgresServer:
         supervisor: Supervisor,
         port: int,
         passwords: Mapping[str, str],
+        data: Path,
         tls: bool = False,
     ) -> None:
         """Describe the server that `process` runs; `start_postgres` makes one."""
         self.host = HOST
+        self.data = data
         self.tls = tls
         self.port = port
         self.superuser_password = passwords[SUPERUSER]
@@ -145,6 +147,7 @@ def start_postgres(
         supervisor=supervisor,
         port=port,
         passwords=passwords,
+        data=data,
         tls=options.tls,
     )
     wait_for_login(process, server.superuser_dsn)

@@ -73,3 +73,16 @@ def test_documented_objects_are_valid(document: Path) -> None:
 def test_documented_links_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text())
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_every_trap_is_listed_and_every_test_in_the_list_exists() -> None:
+    listed = (CHECKOUT / "tests" / "TRAPS.md").read_text(encoding="utf-8")
+    numbers = re.findall(r"^\| (\d+)(?:, (\d+))? \|", listed, flags=re.MULTILINE)
+    assert [int(n) for pair in numbers for n in pair if n] == list(range(1, 83))
+    tests = "\n".join(
+        path.read_text(encoding="utf-8")
+        for path in (CHECKOUT / "tests").rglob("test_*.py")
+    )
+    defined = set(re.findall(r"^(?:async )?def (test_\w+)\(", tests, re.MULTILINE))
+    named = set(re.findall(r"`(test_\w+)`", listed))
+    assert named - defined == set()
