@@ -34,6 +34,7 @@ class Reason(enum.StrEnum):
     CLUSTER_TERMINATING = "ClusterTerminating"
     DATABASE_NOT_FOUND = "DatabaseNotFound"
     DATABASE_NOT_READY = "DatabaseNotReady"
+    EXTENSION_NOT_FOUND = "ExtensionNotFound"
     ROLE_NOT_FOUND = "RoleNotFound"
     ROLE_NOT_READY = "RoleNotReady"
     NOT_ALLOWED = "NotAllowed"

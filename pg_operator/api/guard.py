@@ -17,6 +17,7 @@ from pg_operator.api.privileges import ObjectKind
 LIST_KEYS: Final[Mapping[str, str]] = {
     "permissions": "database",
     "schemas": "name",
+    "extensions": "name",
     "tables": "name",
     "memberOf": "role",
     "columns": "name",

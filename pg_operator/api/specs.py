@@ -100,6 +100,7 @@ class DatabaseClusterSpec(Document):
     allowed_owners: tuple[str, ...] = ()
     allowed_role_attributes: tuple[RoleAttribute, ...] = ()
     allowed_parameters: tuple[str, ...] = ()
+    allowed_extensions: tuple[str, ...] = ()
     max_connections: int = 4
     resync_interval: str = "10m"
 
@@ -115,6 +116,14 @@ class Schema(Document):
     creators: tuple[str, ...] = ()
 
 
+class Extension(Document):
+    """An extension that must exist in a Database."""
+
+    name: str
+    schema_name: str = Field(alias="schema")
+    version: str | None = None
+
+
 class DatabaseSpec(Document):
     """One database on a DatabaseCluster."""
 
@@ -127,6 +136,7 @@ class DatabaseSpec(Document):
     timezone: str | None = None
     parameters: Mapping[str, str] = Field(default_factory=dict)
     connection_limit: int | None = None
+    extensions: tuple[Extension, ...] = ()
     database_service_name: str | None = None
     public_privileges: Literal["Revoke", "Keep"] | None = None
     allowed_namespaces: AllowedNamespaces = AllowedNamespaces(from_="Same")

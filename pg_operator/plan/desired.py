@@ -8,6 +8,7 @@ from pg_operator.api.conditions import Reason
 from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec
 from pg_operator.api.values import parse_valid_until
 from pg_operator.plan.diff import PUBLIC_SCHEMA, UNLIMITED
+from pg_operator.plan.extensions import NONE_INSTALLED
 from pg_operator.plan.memberships import NO_MEMBERSHIPS, DesiredMemberships
 from pg_operator.plan.policies import is_unfinished
 from pg_operator.plan.role_properties import NO_PROPERTIES, DesiredProperties
@@ -17,6 +18,7 @@ from pg_operator.plan.state import (
     Claimant,
     DatabaseState,
     Grants,
+    Installed,
     Mark,
     Password,
     Pending,
@@ -54,6 +56,7 @@ def desired_database(
     roles: Collection[str] = (),
     parameters: Mapping[str, str] = EMPTY,
     held_parameters: Collection[str] = (),
+    extensions: Mapping[str, Installed] = NONE_INSTALLED,
 ) -> DatabaseState:
     """Return what a Database wants of a database that is absent or its own.
 
@@ -61,7 +64,8 @@ def desired_database(
     without a limit, and new schemas get its owner. `encoding` only counts for one that
     does not exist. `roles` are those of the spec's roles that may be named now: what
     names another waits, and so does a new schema that is to be its. `parameters` are
-    the settings that may be set; `held_parameters` are left as they are.
+    the settings that may be set; `held_parameters` are left as they are. `extensions`
+    are those that may be made, in their order.
     """
     fresh = not observed.exists or is_unfinished(observed, claimant)
     revoke = spec.public_privileges != "Keep"
@@ -87,11 +91,13 @@ def desired_database(
         schema_owners={
             name: owner for name, owner in owners.items() if name not in waiting
         },
+        extensions=extensions,
         public_schema_open=False if close_schema else UNSET,
         mark=replace(
             mark,
             parameters=frozenset(parameters)
             | (mark.parameters & frozenset(held_parameters)),
+            extensions=frozenset(extensions),
         ),
     )
 
@@ -102,6 +108,7 @@ def without_inside(desired: DatabaseState) -> DatabaseState:
         desired,
         schemas=frozenset(),
         schema_owners=EMPTY,
+        extensions=NONE_INSTALLED,
         public_schema_open=UNSET,
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, TypeVar, overload
 
+from pg_operator.plan.extensions import extension_changes
 from pg_operator.plan.memberships import diff_memberships
 from pg_operator.plan.operations import (
     AlterDatabase,
@@ -150,6 +151,7 @@ def _from_inside(
     for schema, owner in sorted(desired.schema_owners.items()):
         if observed.schema_owners.get(schema) != owner:
             yield AlterSchemaOwner(name, schema, owner)
+    yield from extension_changes(name, desired.extensions, observed.extensions)
     if desired.public_schema_open is False and observed.public_schema_open is True:
         yield RevokePublicOnSchema(name, PUBLIC_SCHEMA)
 

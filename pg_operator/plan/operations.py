@@ -142,6 +142,46 @@ class AlterSchemaOwner:
 
 
 @dataclass(frozen=True, slots=True)
+class CreateExtension:
+    """CREATE EXTENSION … SCHEMA, in a database; None is the server's version."""
+
+    database: str
+    name: str
+    schema: str
+    version: str | None
+
+    def __str__(self) -> str:
+        where = f"schema {self.schema} of database {self.database}"
+        return f"create extension {self.name} in {where}"
+
+
+@dataclass(frozen=True, slots=True)
+class AlterExtensionVersion:
+    """ALTER EXTENSION … UPDATE TO version, in a database."""
+
+    database: str
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        what = f"extension {self.name} of database {self.database}"
+        return f"update {what} to version {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class AlterExtensionSchema:
+    """ALTER EXTENSION … SET SCHEMA, in a database."""
+
+    database: str
+    name: str
+    schema: str
+
+    def __str__(self) -> str:
+        what = f"extension {self.name} of database {self.database}"
+        return f"move {what} to schema {self.schema}"
+
+
+@dataclass(frozen=True, slots=True)
 class RevokePublicOnSchema:
     """REVOKE CREATE ON SCHEMA … FROM PUBLIC: PostgreSQL up to 14 grants it."""
 
@@ -362,6 +402,9 @@ Operation = (
     | DropDatabase
     | CreateSchema
     | AlterSchemaOwner
+    | CreateExtension
+    | AlterExtensionVersion
+    | AlterExtensionSchema
     | RevokePublicOnSchema
     | CreateRole
     | AlterRole
@@ -387,6 +430,9 @@ Separable = (
     | SetDatabaseParameter
     | CreateSchema
     | AlterSchemaOwner
+    | CreateExtension
+    | AlterExtensionVersion
+    | AlterExtensionSchema
     | RevokePublicOnSchema
     | Entitlement
     | GrantPrivileges

@@ -125,6 +125,7 @@ def released(mark: Mark) -> Mark:
         attributes=mark.attributes,
         role_parameters=mark.role_parameters,
         parameters=mark.parameters,
+        extensions=mark.extensions,
         foreign_comment=mark.foreign_comment,
     )
 

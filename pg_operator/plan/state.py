@@ -135,7 +135,7 @@ class Mark:
 
     `scope` holds the grants last applied to a role (with wildcards as written),
     `memberships` the roles it was made a member of, `attributes` and `role_parameters`
-    what it was given of these, `parameters` the names of the settings of a database,
+    what it was given of these, `parameters` and `extensions` the names of a database's,
     `password` the keyed fingerprint of the password last set:
     all commit with the change they describe, so they are true after any crash.
     """
@@ -147,6 +147,7 @@ class Mark:
     attributes: frozenset[str] = frozenset()
     role_parameters: frozenset[RoleParameter] = frozenset()
     parameters: frozenset[str] = frozenset()
+    extensions: frozenset[str] = frozenset()
     password: str | None = None
     foreign_comment: str | None = None
 
@@ -165,6 +166,14 @@ class Password:
 
     fingerprint: str
     text: SecretText | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """An extension of a database; a desired version may be left to the server."""
+
+    schema: str
+    version: str | Unset = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +199,7 @@ class DatabaseState:
     settings: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     schemas: frozenset[str] = frozenset()
     schema_owners: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    extensions: Mapping[str, Installed] = field(default_factory=dict)
     public_schema_open: bool | Unset = UNSET
     mark: Marked | Unset = UNSET
     comment: str | None = None

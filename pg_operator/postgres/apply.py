@@ -14,10 +14,13 @@ import psycopg
 from pg_operator.api.secret import SecretText
 from pg_operator.plan.operations import (
     AlterDatabaseOwner,
+    AlterExtensionSchema,
+    AlterExtensionVersion,
     AlterRole,
     AlterSchemaOwner,
     Batch,
     CreateDatabase,
+    CreateExtension,
     CreateRole,
     CreateSchema,
     DropDatabase,
@@ -348,7 +351,13 @@ def _path(operation: Separable) -> str:
     match operation:
         case GrantPrivileges() | RevokePrivileges():
             return str(operation.on[0])
-        case CreateSchema(database, name) | RevokePublicOnSchema(database, name):
+        case (
+            CreateSchema(database, name)
+            | RevokePublicOnSchema(database, name)
+            | CreateExtension(database, name)
+            | AlterExtensionVersion(database, name)
+            | AlterExtensionSchema(database, name)
+        ):
             return f"{database}.{name}"
         case AlterSchemaOwner(database, name):
             return f"{database}.{name}: owner"

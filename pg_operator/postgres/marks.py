@@ -129,6 +129,7 @@ def _pack(mark: Mark) -> dict[str, Any]:
         "attributes": sorted(mark.attributes),
         "settings": sorted([one.database, one.name] for one in mark.role_parameters),
         "parameters": sorted(mark.parameters),
+        "extensions": sorted(mark.extensions),
         "password": mark.password,
         "comment": mark.foreign_comment,
     }
@@ -147,6 +148,7 @@ def _unpack(packed: Mapping[str, Any]) -> Mark:
             for database, name in packed.get("settings", ())
         ),
         parameters=frozenset(packed.get("parameters", ())),
+        extensions=frozenset(packed.get("extensions", ())),
         password=packed.get("password"),
         foreign_comment=packed.get("comment"),
     )

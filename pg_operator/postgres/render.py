@@ -54,6 +54,12 @@ def render(
             )
         case op.CreateSchema() | op.AlterSchemaOwner() | op.RevokePublicOnSchema():
             statement = _schema(operation)
+        case (
+            op.CreateExtension()
+            | op.AlterExtensionVersion()
+            | op.AlterExtensionSchema()
+        ):
+            statement = _extension(operation)
         case op.CreateRole() | op.AlterRole():
             statement = _role(operation, verifier)
         case op.SetRoleAttribute() | op.SetRoleParameter():
@@ -139,6 +145,31 @@ def _database_property(
         case op.ResetDatabaseParameter(parameter=parameter):
             return sql.SQL("ALTER DATABASE {} RESET {}").format(
                 name, _parameter(parameter)
+            )
+
+
+def _extension(
+    operation: (
+        op.CreateExtension | op.AlterExtensionVersion | op.AlterExtensionSchema
+    ),
+) -> sql.Composed:
+    name = quote_name(operation.name)
+    match operation:
+        case op.CreateExtension(schema=schema, version=version):
+            # Without a schema it would land in the first of our search_path.
+            statement = sql.SQL("CREATE EXTENSION {} SCHEMA {}").format(
+                name, quote_name(schema)
+            )
+            if version is None:
+                return statement
+            return statement + sql.SQL(" VERSION {}").format(quote_name(version))
+        case op.AlterExtensionVersion(version=version):
+            return sql.SQL("ALTER EXTENSION {} UPDATE TO {}").format(
+                name, quote_name(version)
+            )
+        case op.AlterExtensionSchema(schema=schema):
+            return sql.SQL("ALTER EXTENSION {} SET SCHEMA {}").format(
+                name, quote_name(schema)
             )
 
 

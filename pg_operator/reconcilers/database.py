@@ -1,6 +1,7 @@
 """A Database: create it, keep it as declared, and let it go."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -21,14 +22,16 @@ from pg_operator.plan.desired import (
     without_inside,
 )
 from pg_operator.plan.diff import diff
+from pg_operator.plan.extensions import Extensions, judge_extensions
 from pg_operator.plan.parameters import Parameters, judge_parameters
 from pg_operator.plan.policies import Ownership, ownership
-from pg_operator.plan.state import UNSET, Claimant, DatabaseState, Pending
+from pg_operator.plan.state import UNSET, Claimant, DatabaseState, Mark, Pending
 from pg_operator.postgres.apply import apply
 from pg_operator.postgres.observe import (
     observe_database,
     observe_parameter_contexts,
 )
+from pg_operator.postgres.observe_extensions import observe_trusted
 from pg_operator.reconcilers.context import Context, claimant_of
 from pg_operator.reconcilers.inside import Seen, closed_by_hand, look_inside
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
@@ -88,9 +91,10 @@ async def reconcile_database(context: Context, key: Key, database: Object) -> Ou
     service = await _reconcile_service(context, key, database, spec, link)
     if seen.is_full and pending == (seen.refused,) and is_current(database):
         pending = ()  # what others take up says nothing about what was true before
-    return _outcome(
+    outcome = _outcome(
         database, spec, observed, pending=pending, service=service, created=created
     )
+    return replace(outcome, events=(*_left(seen.state, spec), *outcome.events))
 
 
 def database_ownership(
@@ -128,6 +132,7 @@ async def _desire(
     observed = seen.state
     roles = await resolve_roles(context, key, cluster, spec.named_roles, link=link)
     parameters = await _judge_parameters(spec, cluster, link)
+    extensions = await _judge_extensions(spec, cluster, link)
     desired = desired_database(
         spec,
         claimant=claimant_of(context, key),
@@ -138,13 +143,29 @@ async def _desire(
         held_parameters=[
             part.path_keys[1] for part in held if part.path_keys[0] == "parameters"
         ],
+        extensions=extensions.usable,
     )
-    pending = (*_held(held), *roles.pending, *parameters.pending)
+    pending = (*_held(held), *roles.pending, *parameters.pending, *extensions.pending)
     if seen.refused is not None:
         return without_inside(desired), (*pending, seen.refused)
     if observed.allow_connections is False and desired.allow_connections is UNSET:
         return desired, (*pending, closed_by_hand(observed))
     return desired, pending
+
+
+async def _judge_extensions(
+    spec: DatabaseSpec, cluster: Object, link: Link
+) -> Extensions:
+    """Tell which extensions of a spec may be made on a server."""
+    if not spec.extensions:
+        return Extensions()
+    async with link.connections.session() as connection:
+        trusted = await observe_trusted(connection, spec.extensions)
+    return judge_extensions(
+        spec.extensions,
+        trusted=trusted,
+        allowed=DatabaseClusterSpec.parse(cluster["spec"]).allowed_extensions,
+    )
 
 
 async def _judge_parameters(
@@ -160,6 +181,14 @@ async def _judge_parameters(
         contexts=contexts,
         allowed=DatabaseClusterSpec.parse(cluster["spec"]).allowed_parameters,
     )
+
+
+def _left(observed: DatabaseState, spec: DatabaseSpec) -> Iterator[Event]:
+    """Tell what left the spec and stays in the database."""
+    recorded = observed.mark.extensions if isinstance(observed.mark, Mark) else set()
+    for name in sorted(recorded - {extension.name for extension in spec.extensions}):
+        message = f"Extension '{name}' left the spec; it stays in the database"
+        yield Event("Normal", "ExtensionReleased", message)
 
 
 def _held(held: Sequence[Held]) -> Iterator[Pending]:

@@ -7,6 +7,7 @@ from pg_operator.api.specs import DatabaseSpec
 from pg_operator.plan.state import UNSET, DatabaseState, Pending
 from pg_operator.postgres.errors import DatabaseFull, DatabaseRefused
 from pg_operator.postgres.observe import observe_catalog
+from pg_operator.postgres.observe_extensions import observe_extensions
 from pg_operator.reconcilers.servers import Link
 
 # An idle connection of ours would be missed where there are fewer.
@@ -26,25 +27,28 @@ class Seen:
 
 
 async def look_inside(link: Link, observed: DatabaseState, spec: DatabaseSpec) -> Seen:
-    """Observe the schemas of a database where the spec declares any."""
+    """Observe schemas and extensions of a database where the spec declares any."""
     limit = observed.connection_limit
     is_scarce = limit is not UNSET and 0 <= limit < FEW_CONNECTIONS
     await link.connections.spare(spec.name, is_scarce=is_scarce)
     if not (observed.exists and observed.allow_connections is True):
         return Seen(observed)
-    if not spec.schema_names:
+    if not (spec.schema_names or spec.extensions):
         return Seen(observed)
     try:
         async with link.connections.session(spec.name) as connection:
             catalog = await observe_catalog(connection)
+            extensions = await observe_extensions(connection) if spec.extensions else {}
     except DatabaseRefused as refused:
-        message = f"{refused}; its schemas are looked at again when it can be entered"
-        pending = Pending("spec.schemas", refused.reason, message)
+        message = f"{refused}; what is inside is looked at when it can be entered"
+        path = "spec.schemas" if spec.schema_names else "spec.extensions"
+        pending = Pending(path, refused.reason, message)
         return Seen(observed, pending, is_full=isinstance(refused, DatabaseFull))
     state = replace(
         observed,
         schemas=catalog.schemas,
         schema_owners=catalog.schema_owners,
+        extensions=extensions,
         public_schema_open=catalog.public_schema_open,
     )
     return Seen(state)

@@ -17,6 +17,7 @@ CLUSTER: Document = {
         "allowedOwners": ["platform_owner"],
         "allowedRoleAttributes": ["CREATEDB", "BYPASSRLS"],
         "allowedParameters": ["log_statement"],
+        "allowedExtensions": ["postgis"],
         "maxConnections": 4,
         "resyncInterval": "10m",
     }
@@ -34,6 +35,7 @@ DATABASE: Document = {
         "timezone": "UTC",
         "parameters": {"work_mem": "8MB", "search_path": "app, public"},
         "connectionLimit": 50,
+        "extensions": [{"name": "pg_trgm", "schema": "public", "version": "1.6"}],
         "databaseServiceName": "orders-db",
         "publicPrivileges": "Revoke",
         "allowedNamespaces": {"from": "Same"},

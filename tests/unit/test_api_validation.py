@@ -69,6 +69,12 @@ def test_cluster_is_accepted(document: Document) -> None:
         database(schemas=[{"name": "app"}, {"name": "audit"}]),
         database(encoding="UTF8", timezone="UTC", connectionLimit=-1),
         database(owner="Legacy Owner"),
+        database(
+            extensions=[
+                {"name": "uuid-ossp", "schema": "public"},
+                {"name": "pg_trgm", "schema": "App", "version": "1.6"},
+            ]
+        ),
         database(parameters={"work_mem": "8MB", "pg_trgm.limit_1": ""}),
         database(schemas=[{"name": "app", "owner": "app", "creators": ["a", "b"]}]),
         database(databaseServiceName="orders-db", publicPrivileges="Keep"),
@@ -111,6 +117,10 @@ def test_role_is_accepted(document: Document) -> None:
                 "spec.connection.namespace": "namespace-name",
                 "spec.connection.key": "secret-key",
             },
+        ),
+        (
+            cluster(allowedExtensions=["postgis", "a b"]),
+            {"spec.allowedExtensions[1]": "extension-name"},
         ),
         (
             cluster(allowedParameters=["log_statement", "Log_Statement"]),
@@ -183,6 +193,23 @@ def test_cluster_is_refused(document: Document, broken: Mapping[str, str]) -> No
                 "spec.schemas[2].name": "required",
                 "spec.schemas[3].name": "name-reserved",
                 "spec.schemas[4]": "type",
+            },
+        ),
+        (
+            database(
+                extensions=[
+                    {"name": "a--b", "schema": "pg_catalog", "version": "1;"},
+                    {"name": "x"},
+                    {"name": "x", "schema": ""},
+                ]
+            ),
+            {
+                "spec.extensions[0].name": "extension-name",
+                "spec.extensions[0].schema": "system-schema",
+                "spec.extensions[0].version": "extension-version",
+                "spec.extensions[1].schema": "required",
+                "spec.extensions[2].name": "duplicate",
+                "spec.extensions[2].schema": "name-length",
             },
         ),
         (database(parameters=[]), {"spec.parameters": "type"}),

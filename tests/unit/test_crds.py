@@ -29,6 +29,7 @@ from pg_operator.api.validation import (
     cluster,
     common,
     database,
+    extensions,
     memberships,
     parameters,
     permissions,
@@ -212,7 +213,8 @@ def test_crds_have_the_limits_of_validation() -> None:
     }
     creators = ("spec", "schemas", "creators")
     assert most("Database", *creators) == database.MOST_CREATORS
-    for one in ("allowedOwners", "allowedParameters"):
+    assert most("Database", "spec", "extensions") == extensions.MOST_EXTENSIONS
+    for one in ("allowedOwners", "allowedParameters", "allowedExtensions"):
         assert most("DatabaseCluster", "spec", one) == cluster.MOST_ALLOWED
     connections = schema_at("DatabaseCluster", "spec", "maxConnections")
     assert connections["maximum"] == cluster.MOST_CONNECTIONS

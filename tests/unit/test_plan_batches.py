@@ -8,9 +8,12 @@ from pg_operator.api.secret import SecretText
 from pg_operator.plan.operations import (
     AlterDatabase,
     AlterDatabaseOwner,
+    AlterExtensionSchema,
+    AlterExtensionVersion,
     AlterRole,
     AlterSchemaOwner,
     CreateDatabase,
+    CreateExtension,
     CreateRole,
     CreateSchema,
     DropDatabase,
@@ -97,6 +100,24 @@ OPERATIONS: tuple[tuple[Operation, str, str | None, str | None], ...] = (
     (
         AlterSchemaOwner("orders", "sales", "app"),
         "give schema sales in database orders to role app",
+        "orders",
+        "catalog",
+    ),
+    (
+        CreateExtension("orders", "pg_trgm", "public", None),
+        "create extension pg_trgm in schema public of database orders",
+        "orders",
+        "catalog",
+    ),
+    (
+        AlterExtensionVersion("orders", "pg_trgm", "1.6"),
+        "update extension pg_trgm of database orders to version 1.6",
+        "orders",
+        "catalog",
+    ),
+    (
+        AlterExtensionSchema("orders", "pg_trgm", "app"),
+        "move extension pg_trgm of database orders to schema app",
         "orders",
         "catalog",
     ),

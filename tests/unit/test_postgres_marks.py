@@ -46,6 +46,7 @@ marks = st.builds(
     attributes=st.frozensets(names),
     role_parameters=st.frozensets(st.builds(RoleParameter, names, names)),
     parameters=st.frozensets(names, max_size=3),
+    extensions=st.frozensets(names, max_size=3),
     password=st.none() | st.text(min_size=1, max_size=12),
     foreign_comment=st.none() | st.text(min_size=1, max_size=12),
 )

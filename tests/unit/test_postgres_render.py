@@ -137,6 +137,18 @@ OPERATIONS: Final[
             names,
         ),
     ),
+    op.CreateExtension: (
+        "CreateExtensionStmt",
+        st.builds(op.CreateExtension, names, names, names, st.none() | names),
+    ),
+    op.AlterExtensionVersion: (
+        "AlterExtensionStmt",
+        st.builds(op.AlterExtensionVersion, names, names, names),
+    ),
+    op.AlterExtensionSchema: (
+        "AlterObjectSchemaStmt",
+        st.builds(op.AlterExtensionSchema, names, names, names),
+    ),
     op.ResetDatabaseParameter: (
         "AlterDatabaseSetStmt",
         st.builds(op.ResetDatabaseParameter, names, st.sampled_from(("a", "my.a"))),
@@ -374,6 +386,9 @@ def _with_name(kind: type[op.Operation], name: str) -> op.Operation:
         op.AlterDatabaseOwner: op.AlterDatabaseOwner("db", name),
         op.AlterSchemaOwner: op.AlterSchemaOwner("db", name, "app"),
         op.SetDatabaseParameter: op.SetDatabaseParameter(name, "TimeZone", "UTC"),
+        op.CreateExtension: op.CreateExtension("db", "pg_trgm", name, None),
+        op.AlterExtensionVersion: op.AlterExtensionVersion("db", name, "1.6"),
+        op.AlterExtensionSchema: op.AlterExtensionSchema("db", name, "app"),
         op.ResetDatabaseParameter: op.ResetDatabaseParameter(name, "TimeZone"),
         op.MarkDatabase: op.MarkDatabase(name, MARK),
         op.RevokePublicOnDatabase: op.RevokePublicOnDatabase(name, ("CONNECT",)),

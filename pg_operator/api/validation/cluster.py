@@ -15,6 +15,7 @@ from pg_operator.api.validation.common import (
     check_names,
     check_role_names,
 )
+from pg_operator.api.validation.extensions import extension_problem
 from pg_operator.api.validation.memberships import check_allowed_memberships
 from pg_operator.api.validation.parameters import parameter_problem
 from pg_operator.api.values import resync_interval_problem
@@ -34,6 +35,7 @@ def check_cluster(spec: Field) -> None:
     check_allowed_attributes(spec["allowedRoleAttributes"])
     check_role_names(spec["allowedOwners"], most=MOST_ALLOWED)
     check_names(spec["allowedParameters"], most=MOST_ALLOWED, problem=parameter_problem)
+    check_names(spec["allowedExtensions"], most=MOST_ALLOWED, problem=extension_problem)
     spec["maxConnections"].check_integer(
         1, MOST_CONNECTIONS, detail=f"must be between 1 and {MOST_CONNECTIONS}"
     )

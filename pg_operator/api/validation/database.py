@@ -17,6 +17,7 @@ from pg_operator.api.validation.common import (
     check_role_names,
     forbid_change,
 )
+from pg_operator.api.validation.extensions import check_extensions
 from pg_operator.api.validation.parameters import check_parameters
 from pg_operator.api.values import encoding_problem, timezone_problem
 
@@ -37,6 +38,7 @@ def check_database(spec: Field) -> None:
     spec["encoding"].check_text(encoding_problem)
     _check_parameters(spec)
     check_connection_limit(spec["connectionLimit"])
+    check_extensions(spec["extensions"])
     spec["databaseServiceName"].check_text(service_name_problem)
     spec["publicPrivileges"].check_choice(*PUBLIC_PRIVILEGES)
     check_allowed_namespaces(spec["allowedNamespaces"], choices=NAMESPACE_CHOICES)

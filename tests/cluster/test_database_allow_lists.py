@@ -1,4 +1,4 @@
-"""Settings of databases: only harmless ones, none left behind, none that shuts out."""
+"""What a tenant sets on databases: harmless things only, and none left behind."""
 
 from typing import Any
 
@@ -110,3 +110,43 @@ def test_closed_database_and_one_without_connections_say_so(
     parked["spec"]["connectionLimit"] = 5
     kubectl.apply(documents(parked))
     kubectl.wait(target, "condition=Ready")
+
+
+def test_tenant_cannot_have_an_extension_that_is_not_trusted_until_it_is_allowed(
+    cluster: LocalCluster, kubectl: Kubectl, connected: str
+) -> None:
+    """`pageinspect` reads what row security hides; `file_fdw` the server's files."""
+    name, target = f"{connected}_db", f"database/{connected}-db"
+
+    def declare(*extensions: str) -> None:
+        entries = [{"name": each, "schema": "public"} for each in extensions]
+        kubectl.apply(
+            documents(database(f"{connected}-db", connected, extensions=entries))
+        )
+
+    def installed() -> set[str]:
+        rows = administer(cluster, name, "SELECT extname FROM pg_extension")
+        return {each for (each,) in rows} - {"plpgsql"}
+
+    declare("pg_trgm", "pageinspect", "file_fdw")
+    assert wait_until(
+        lambda: message(kubectl, target).count("trusts everybody with") == 2,
+        timeout=PATIENCE,
+    ), message(kubectl, target)
+    assert installed() == {"pg_trgm"}
+
+    allowed = '{"spec": {"allowedExtensions": ["pageinspect"]}}'
+    kubectl.run(
+        "patch", f"databasecluster/{connected}", "--type=merge", f"--patch={allowed}"
+    )
+    assert wait_until(
+        lambda: installed() == {"pg_trgm", "pageinspect"}, timeout=PATIENCE
+    )
+
+    declare("pg_trgm")
+    kubectl.wait(target, "condition=Ready")
+    assert installed() == {"pg_trgm", "pageinspect"}
+    assert wait_until(
+        lambda: "pageinspect" in kubectl.run("events", f"--for={target}"),
+        timeout=PATIENCE,
+    )
