@@ -22,15 +22,19 @@ LIST_KEYS: Final[Mapping[str, str]] = {
     "memberOf": "role",
     "columns": "name",
     "sequences": "name",
+    "functions": "name",
+    "types": "name",
 }
 # The kind of object that an entry of these lists is about.
 OBJECT_KINDS: Final[Mapping[str, ObjectKind]] = {
     "tables": "table",
     "columns": "column",
     "sequences": "sequence",
+    "functions": "function",
+    "types": "type",
 }
 
-_NAMED: Final = frozenset({"tables", "sequences"})
+_NAMED: Final = frozenset({"tables", "sequences", "functions", "types"})
 # The objects whose members can be left out one by one.
 _MEMBER = re.compile(r"spec\.(parameters)\[(.*)\]\Z", re.DOTALL)
 _STEP = re.compile(r"([A-Za-z]+)(?:\[([0-9]+)\])?")

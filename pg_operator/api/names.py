@@ -18,6 +18,7 @@ CreatedKind = Literal["database", "role", "schema"]
 LONGEST_NAME: Final = 63  # bytes: NAMEDATALEN - 1
 LONGEST_SUBDOMAIN: Final = 253
 LONGEST_LABEL: Final = 63
+LONGEST_SIGNATURE: Final = 512
 CREATED_PATTERN: Final = r"^[a-z_][a-z0-9_$-]{0,62}$"
 CREATED_RULE: Final = (
     "must be 1-63 characters of 'a-z', '0-9', '_', '$' and '-', "
@@ -78,6 +79,7 @@ _SUBDOMAIN = re.compile(
     r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z"
 )
 _SERVICE = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?\Z")
+_SIGNATURE = re.compile(r'([^\s"().,;*]+|"([^"]|"")+") *\([^();]*\)\Z')
 _SECRET_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}\Z")
 _PREFIX = re.compile(r"([a-z_]|\{namespace\})([a-z0-9_$-]|\{namespace\})*\Z")
 
@@ -111,6 +113,23 @@ def role_reference_problem(name: str) -> Problem | None:
         detail = f"must be the name of a role; '{name}' stands for something else"
         return Problem("name-reserved", detail)
     return referred_name_problem(name)
+
+
+def signature_problem(signature: str) -> Problem | None:
+    """Return why no function, procedure or aggregate has this signature.
+
+    Whether there is such a function, and such types, only the server knows.
+    """
+    if len(signature) > LONGEST_SIGNATURE:
+        detail = f"must be at most {LONGEST_SIGNATURE} characters"
+        return Problem("signature", detail)
+    has_control = any(unicodedata.category(char) in {"Cc", "Cs"} for char in signature)
+    if _SIGNATURE.match(signature) and not has_control:
+        return None
+    detail = "must be a name and the types of its arguments, as SQL writes them"
+    near = f"{signature}()" if _SIGNATURE.match(f"{signature}()") else None
+    example = near or "add(integer, app.money)"
+    return Problem("signature", f"{detail}; try '{example}'")
 
 
 def is_system_schema(name: str) -> bool:

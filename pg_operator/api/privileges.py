@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
 
-ObjectKind = Literal["database", "schema", "table", "column", "sequence"]
+ObjectKind = Literal[
+    "database", "schema", "table", "column", "sequence", "function", "type"
+]
 ALL: Final = "ALL"
 
 
@@ -59,6 +61,8 @@ PRIVILEGES: Final[Mapping[ObjectKind, tuple[Privilege, ...]]] = MappingProxyType
             Privilege("SELECT", "r"),
             Privilege("UPDATE", "w"),
         ),
+        "function": (Privilege("EXECUTE", "X"),),
+        "type": (Privilege("USAGE", "U"),),
     }
 )
 
@@ -70,6 +74,8 @@ WRITTEN_UNDER: Final[Mapping[ObjectKind, str]] = MappingProxyType(
         "table": "tables[].privileges",
         "column": "columns[].privileges",
         "sequence": "sequences[].privileges",
+        "function": "functions[].privileges",
+        "type": "types[].privileges",
     }
 )
 

@@ -168,7 +168,10 @@ class DatabaseSpec(Document):
 
 
 class ObjectPermission(Document):
-    """Privileges on one object of a schema or table, or on all of a schema (`*`)."""
+    """Privileges on one object of a schema or table, or on all of a schema (`*`).
+
+    The name of a function is its signature, as SQL writes it.
+    """
 
     name: str
     privileges: tuple[str, ...] = ()
@@ -187,6 +190,8 @@ class SchemaPermission(Document):
     privileges: tuple[str, ...] = ()
     tables: tuple[TablePermission, ...] = ()
     sequences: tuple[ObjectPermission, ...] = ()
+    functions: tuple[ObjectPermission, ...] = ()
+    types: tuple[ObjectPermission, ...] = ()
 
 
 class Permission(Document):

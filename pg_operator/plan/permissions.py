@@ -11,10 +11,23 @@ from pg_operator.api.specs import (
     Permission,
     SchemaPermission,
 )
-from pg_operator.plan.state import NOBODY, Catalog, Grant, Grants, Pending, Securable
+from pg_operator.plan.state import (
+    NO_FUNCTIONS,
+    NOBODY,
+    Catalog,
+    Grant,
+    Grants,
+    Pending,
+    Securable,
+)
 
 # Where in a schema of `permissions` objects of a kind are written.
-LISTS: Final[dict[ObjectKind, str]] = {"table": "tables", "sequence": "sequences"}
+LISTS: Final[dict[ObjectKind, str]] = {
+    "table": "tables",
+    "sequence": "sequences",
+    "function": "functions",
+    "type": "types",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +44,19 @@ def declared_scope(
     *,
     server_version: int,
     creators: Mapping[str, Collection[str]] = NOBODY,
+    functions: Mapping[Securable, Securable] = NO_FUNCTIONS,
 ) -> Grants:
     """Return what permissions may grant: `ALL` as words, `*` as written.
 
     Words that the server does not know yet are left out. Schemas and what is in them
-    need not exist. `creators` maps schemas to roles whose future objects `*` covers.
+    need not exist. `creators` maps schemas to roles whose future objects `*` covers,
+    and `functions` those that exist from what is written to what they are called.
     """
     return frozenset(
         Grant(on, word)
         for permission in permissions
         for entry in _entries(permission)
-        for on in {entry.on} | _future(entry.on, creators)
+        for on in {functions.get(entry.on, entry.on)} | _future(entry.on, creators)
         for word in _expand(entry, server_version)
         & expand_all(entry.on.kind, server_version)
     )
@@ -93,7 +108,7 @@ def _objects(on: Securable, catalog: Catalog) -> frozenset[Securable]:
     if on.kind in {"database", "schema"}:
         return frozenset({on})
     if on.name != WILDCARD:
-        return catalog.objects & {on}
+        return catalog.objects & {catalog.functions.get(on, on)}
     return frozenset(
         each for each in catalog.objects if replace(each, name=WILDCARD) == on
     )
@@ -138,6 +153,8 @@ def _walk_schema(
             yield _Entry(f"{under}.columns[{column.name}]", part, column.privileges)
     others: dict[ObjectKind, tuple[ObjectPermission, ...]] = {
         "sequence": written.sequences,
+        "function": written.functions,
+        "type": written.types,
     }
     for kind, entries in others.items():
         for entry in entries:
@@ -173,6 +190,8 @@ _NOT_FOUND: Final[dict[ObjectKind, str]] = {
     "table": "TableNotFound",
     "column": "ColumnNotFound",
     "sequence": "SequenceNotFound",
+    "function": "FunctionNotFound",
+    "type": "TypeNotFound",
 }
 
 

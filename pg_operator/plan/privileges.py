@@ -24,6 +24,8 @@ _PLURALS: Final[dict[ObjectKind, str]] = {
     "table": "tables",
     "column": "columns",
     "sequence": "sequences",
+    "function": "functions",
+    "type": "types",
 }
 
 

@@ -35,8 +35,8 @@ class Securable:
     """An object that privileges are granted on.
 
     `name` is that of the object in its schema, or the wildcard `*`; for a column it is
-    the table's. With a `creator`, `*` is what that role will create (ALTER DEFAULT
-    PRIVILEGES).
+    the table's, for a function its signature. With a `creator`, `*` is what that role
+    will create (ALTER DEFAULT PRIVILEGES).
     """
 
     kind: ObjectKind
@@ -116,6 +116,7 @@ class RoleParameter:
 
 RoleParameters = Mapping[RoleParameter, str]
 NO_PARAMETERS: Final[RoleParameters] = MappingProxyType({})
+NO_FUNCTIONS: Final[Mapping[Securable, Securable]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +261,8 @@ class Catalog:
     """What exists inside one database: every schema, and objects that were asked for.
 
     `objects` can be granted on: members of extensions are left out. A table is an
-    ordinary, partitioned or foreign one, a view or a materialized view.
+    ordinary, partitioned or foreign one, a view or a materialized view. `functions`
+    maps those that exist from how they were asked for to how the server writes them.
     `public_schema_open` tells whether PUBLIC may CREATE in schema public.
     `schema_owners` maps every schema to its owner.
     """
@@ -268,6 +270,9 @@ class Catalog:
     database: str
     schemas: frozenset[str]
     objects: frozenset[Securable] = frozenset()
+    functions: Mapping[Securable, Securable] = field(
+        default_factory=lambda: NO_FUNCTIONS
+    )
     public_schema_open: bool = False
     schema_owners: Mapping[str, str] = field(default_factory=lambda: EMPTY)
 

@@ -22,9 +22,9 @@ from pg_operator.plan.state import (
 )
 from pg_operator.postgres.connect import Connection
 from pg_operator.postgres.marks import Keyring
+from pg_operator.postgres.observe_objects import observe_objects, resolve_functions
 from pg_operator.postgres.observe_privileges import (
     observe_database_grants,
-    observe_objects,
 )
 from pg_operator.postgres.rows import read_rows
 
@@ -308,12 +308,13 @@ async def observe_catalog(
     owners: dict[str, str] = dict(await read_rows(connection, _SCHEMAS))
     present = frozenset(owners)
     ((public_schema_open,),) = await read_rows(connection, _PUBLIC_SCHEMA_OPEN)
+    inside = [on for on in wanted if on.schema in present]
+    functions = await resolve_functions(connection, inside)
     return Catalog(
         database=connection.info.dbname,
         schemas=present,
-        objects=await observe_objects(
-            connection, [on for on in wanted if on.schema in present]
-        ),
+        objects=await observe_objects(connection, inside) | {*functions.values()},
+        functions=functions,
         public_schema_open=public_schema_open,
         schema_owners=owners,
     )

@@ -11,7 +11,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from pg_operator.api.specs import WILDCARD
 from pg_operator.plan.creators import Creators
 from pg_operator.plan.state import Grant, Grants, Securable
 from pg_operator.postgres.connect import Connection
@@ -68,13 +67,30 @@ object AS (
     WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objsubid <> 0
       AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT t.attisdropped
     UNION ALL
-    SELECT CASE d.defaclobjtype WHEN 'r' THEN 'table' ELSE 'sequence' END,
+    SELECT 'function', p.pronamespace, pg_catalog.substr(
+               p.oid::pg_catalog.regprocedure::text,
+               pg_catalog.length(pg_catalog.quote_ident(n.nspname)) + 2),
+           '', '', p.proowner,
+           coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))
+    FROM named
+    JOIN pg_catalog.pg_proc AS p ON p.oid = objid
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+    WHERE classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+    UNION ALL
+    SELECT 'type', t.typnamespace, t.typname::text, '', '', t.typowner,
+           coalesce(t.typacl, pg_catalog.acldefault('T', t.typowner))
+    FROM named
+    JOIN pg_catalog.pg_type AS t ON t.oid = objid
+    WHERE classid = 'pg_catalog.pg_type'::pg_catalog.regclass
+    UNION ALL
+    SELECT CASE d.defaclobjtype WHEN 'r' THEN 'table' WHEN 'S' THEN 'sequence'
+               WHEN 'f' THEN 'function' ELSE 'type' END,
            d.defaclnamespace, '*', '', r.rolname::text, 0, d.defaclacl
     FROM named
     JOIN pg_catalog.pg_default_acl AS d ON d.oid = objid
     JOIN pg_catalog.pg_roles AS r ON r.oid = d.defaclrole
     WHERE classid = 'pg_catalog.pg_default_acl'::pg_catalog.regclass
-      AND d.defaclobjtype IN ('r', 'S'))
+      AND d.defaclobjtype IN ('r', 'S', 'f', 'T'))
 SELECT DISTINCT o.kind, n.nspname::text, o.name, o.part, o.creator,
        a.privilege_type, o.owner = a.grantee
 FROM object AS o
@@ -99,44 +115,6 @@ SELECT * FROM (
     WHERE n.nspname = ANY (%(schemas)s) AND r.rolname !~ '^pg_'
       AND pg_catalog.pg_has_role(r.oid, 'USAGE')) AS candidates
 WHERE owns_database OR owns_schema OR writes
-"""
-
-# Of the schemas in `all_tables` every table, else those that are named; so for the
-# sequences. Columns are those of named tables.
-_OBJECTS: Final = """
-SELECT CASE c.relkind WHEN 'S' THEN 'sequence' ELSE 'table' END,
-       n.nspname::text, c.relname::text, ''
-FROM pg_catalog.pg_class AS c
-JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE n.nspname = ANY (%(schemas)s)
-  AND CASE WHEN c.relkind = 'S'
-      THEN n.nspname = ANY (%(all_sequences)s) OR (n.nspname, c.relname) IN (
-          SELECT * FROM ROWS FROM (pg_catalog.unnest(%(in)s::text[]),
-                                   pg_catalog.unnest(%(names)s::text[])))
-      WHEN c.relkind IN ('r', 'p', 'v', 'm', 'f')
-      THEN n.nspname = ANY (%(all_tables)s) OR (n.nspname, c.relname) IN (
-          SELECT * FROM ROWS FROM (pg_catalog.unnest(%(in)s::text[]),
-                                   pg_catalog.unnest(%(names)s::text[])))
-      ELSE false END
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d
-                  WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-                    AND d.objid = c.oid AND d.deptype = 'e')
-"""
-
-_COLUMNS: Final = """
-SELECT w.of_schema, w.of_table, w.name
-FROM ROWS FROM (pg_catalog.unnest(%(schemas)s::text[]),
-                pg_catalog.unnest(%(tables)s::text[]),
-                pg_catalog.unnest(%(names)s::text[]))
-    AS w (of_schema, of_table, name)
-JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.of_schema
-JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.of_table
-    AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-JOIN pg_catalog.pg_attribute AS t ON t.attrelid = c.oid AND t.attname = w.name
-    AND t.attnum > 0 AND NOT t.attisdropped
-WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d
-                  WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-                    AND d.objid = c.oid AND d.deptype = 'e')
 """
 
 
@@ -198,48 +176,3 @@ async def observe_database_grants(connection: Connection, role: str) -> Grants:
             connection, _DATABASE_GRANTS, role=role
         )
     )
-
-
-async def observe_objects(
-    connection: Connection, wanted: Collection[Securable]
-) -> frozenset[Securable]:
-    """Read which of the wanted objects exist in the connected database.
-
-    `*` is every object of its kind in the schema.
-    """
-    columns = [on for on in wanted if on.kind == "column"]
-    relations = [on for on in wanted if on.kind in {"table", "sequence"}]
-    found = await _observe_relations(connection, relations) if relations else set()
-    if columns:
-        found |= await _observe_columns(connection, columns)
-    return frozenset(found)
-
-
-async def _observe_relations(
-    connection: Connection, wanted: Collection[Securable]
-) -> set[Securable]:
-    named = [on for on in wanted if on.name != WILDCARD]
-    everything = [on for on in wanted if on.name == WILDCARD]
-    rows = await read_rows(
-        connection,
-        _OBJECTS,
-        schemas=sorted({on.schema for on in wanted}),
-        all_tables=[on.schema for on in everything if on.kind == "table"],
-        all_sequences=[on.schema for on in everything if on.kind == "sequence"],
-        **{"in": [on.schema for on in named]},
-        names=[on.name for on in named],
-    )
-    return {Securable(kind, connection.info.dbname, *names) for kind, *names in rows}
-
-
-async def _observe_columns(
-    connection: Connection, wanted: Collection[Securable]
-) -> set[Securable]:
-    rows = await read_rows(
-        connection,
-        _COLUMNS,
-        schemas=[on.schema for on in wanted],
-        tables=[on.name for on in wanted],
-        names=[on.column for on in wanted],
-    )
-    return {Securable("column", connection.info.dbname, *names) for names in rows}

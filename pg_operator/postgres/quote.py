@@ -1,5 +1,6 @@
 """Names and values that are safe to put into a statement."""
 
+import re
 from typing import Final
 
 from psycopg import sql
@@ -8,6 +9,11 @@ from pg_operator.postgres.errors import Rejected
 
 # PostgreSQL cuts longer names off, and so would act on another object.
 LONGEST_NAME: Final = 63
+
+# What quote_ident() and format_type() write: names, and types of one or more words.
+_NAME: Final = r'(?:[a-z_][a-z0-9_]*|"(?:[^"]|"")+")'
+_TYPE: Final = rf"{_NAME}(?:\.{_NAME})?(?: [a-z]+)*(?:\[\])*"
+_SIGNATURE: Final = re.compile(rf"{_NAME}\((?:{_TYPE}(?:,{_TYPE})*)?\)")
 
 
 def quote_name(*parts: str) -> sql.Identifier:
@@ -44,6 +50,19 @@ def checked_name(name: str) -> str:
     if len(name.encode()) > LONGEST_NAME:
         raise Rejected(f"a name is longer than {LONGEST_NAME} bytes")
     return name
+
+
+def checked_signature(signature: str) -> sql.SQL:
+    """Let a function's signature through that the server itself has written.
+
+    That is quoted already. Everything else is refused, so that it stays one name.
+
+    Raises:
+        Rejected: the server would not have written it so.
+    """
+    if not is_storable(signature) or not _SIGNATURE.fullmatch(signature):
+        raise Rejected("a function has a signature that cannot be sent")
+    return sql.SQL(signature)
 
 
 def is_storable(text: str) -> bool:

@@ -9,7 +9,7 @@ from pg_operator.api.privileges import ObjectKind, find_privilege
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.state import Securable
 from pg_operator.postgres.errors import Rejected
-from pg_operator.postgres.quote import quote_name, quote_role
+from pg_operator.postgres.quote import checked_signature, quote_name, quote_role
 
 
 def render_privileges(operation: GrantPrivileges | RevokePrivileges) -> sql.Composed:
@@ -19,14 +19,15 @@ def render_privileges(operation: GrantPrivileges | RevokePrivileges) -> sql.Comp
         Rejected: a name or word that cannot be sent.
     """
     words = render_words(operation.kind, operation.privileges)
-    objects = sql.SQL(", ").join(map(_object, operation.on))
-    if operation.kind == "column":
-        words = _on_columns(operation.privileges, operation.on)
-        objects = sql.Composed([_object(operation.on[0])])
-    kind = _KINDS[operation.kind]
     role = quote_role(operation.role)
-    if operation.on[0].creator:
+    on = operation.on
+    if on[0].creator:
         return _default_privileges(operation, words, role)
+    if operation.kind == "column":
+        words = _on_columns(operation.privileges, on)
+        on = on[:1]
+    objects = sql.SQL(", ").join(map(_object, on))
+    kind = _KINDS[operation.kind]
     if isinstance(operation, GrantPrivileges):
         return sql.SQL("GRANT {} ON {} {} TO {}").format(words, kind, objects, role)
     # What the role passed on goes, too: it must not keep a right by lending it.
@@ -74,12 +75,15 @@ def _on_columns(words: Sequence[str], columns: Sequence[Securable]) -> sql.Compo
     )
 
 
-def _object(on: Securable) -> sql.Identifier:
+def _object(on: Securable) -> sql.Composable:
     match on.kind:
         case "database":
             return quote_name(on.database)
         case "schema":
             return quote_name(on.schema)
+        case "function":
+            signature = checked_signature(on.name)
+            return sql.SQL("{}.{}").format(quote_name(on.schema), signature)
         case _:
             return quote_name(on.schema, on.name)
 
@@ -90,11 +94,15 @@ _KINDS: Final[dict[ObjectKind, sql.SQL]] = {
     "table": sql.SQL("TABLE"),
     "column": sql.SQL("TABLE"),
     "sequence": sql.SQL("SEQUENCE"),
+    "function": sql.SQL("ROUTINE"),
+    "type": sql.SQL("TYPE"),
 }
 
 _FUTURE_KINDS: Final[dict[ObjectKind, sql.SQL]] = {
     "table": sql.SQL("TABLES"),
     "sequence": sql.SQL("SEQUENCES"),
+    "function": sql.SQL("ROUTINES"),
+    "type": sql.SQL("TYPES"),
 }
 
 _WORDS: Final[dict[str, sql.SQL]] = {
@@ -110,4 +118,5 @@ _WORDS: Final[dict[str, sql.SQL]] = {
     "REFERENCES": sql.SQL("REFERENCES"),
     "TRIGGER": sql.SQL("TRIGGER"),
     "MAINTAIN": sql.SQL("MAINTAIN"),
+    "EXECUTE": sql.SQL("EXECUTE"),
 }

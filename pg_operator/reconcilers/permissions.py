@@ -118,7 +118,8 @@ def _leave_alone(faulty: Sequence[Held], recorded: Grants) -> Resolved:
                 database=part.database,
                 schema=part.schema,
                 kind=part.kind,
-                name=part.name,
+                # What the server calls a function is not what the spec does.
+                name=None if part.kind == "function" else part.name,
                 column=part.column,
             )
         error = Pending(part.error.path, Reason.INVALID_SPEC, part.error.message)
@@ -244,7 +245,10 @@ async def _resolve_entry(
             permission, catalog=catalog, server_version=version, creators=creators
         )
         scope |= declared_scope(
-            (permission,), server_version=version, creators=creators
+            (permission,),
+            server_version=version,
+            creators=creators,
+            functions=catalog.functions,
         )
         pending += missing
     return Resolved(grants, scope, pending, _ours_to_change(holdings, grants))

@@ -136,6 +136,11 @@ async def test_schema_is_created_and_found_in_the_catalog(bed: Bed) -> None:
         "CREATE TABLE app.parts (id int) PARTITION BY LIST (id)",
         "CREATE SEQUENCE app.counter",
         "CREATE TEMPORARY TABLE passing (id int)",
+        "CREATE TYPE app.mood AS ENUM ('good')",
+        "CREATE DOMAIN app.money AS numeric",
+        "CREATE TYPE app.span AS RANGE (subtype = int)",
+        "CREATE FUNCTION app.f(int, app.mood[]) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE PROCEDURE app.\"Do It\"() LANGUAGE sql AS 'SELECT 1'",
         database=name,
     )
     async with bed.connections.session(name) as connection:
@@ -143,9 +148,13 @@ async def test_schema_is_created_and_found_in_the_catalog(bed: Bed) -> None:
             connection, wanted=everything(name, "app", "missing")
         )
     assert catalog.schemas == {"public", "app"}
-    assert catalog.objects == {
+    functions = {on for on in catalog.objects if on.kind == "function"}
+    # A range brings its constructors along.
+    assert {"f(integer,app.mood[])", '"Do It"()'} <= {on.name for on in functions}
+    assert catalog.objects - functions == {
         *securables("table", name, ("plain", "A View", "parts"), "app"),
         *securables("sequence", name, ("counter",), "app"),
+        *securables("type", name, ("mood", "money", "span"), "app"),
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from psycopg import errors, sql
 
@@ -95,6 +95,16 @@ class Scene:
         )
 
 
+def private_code(schema: str, function: str, type_: str) -> tuple[str, ...]:
+    """Return statements that make a function and a type, and take PUBLIC off them."""
+    return (
+        f"CREATE FUNCTION {schema}.{function}(int) RETURNS int RETURN 1",
+        f"REVOKE EXECUTE ON FUNCTION {schema}.{function} FROM PUBLIC",
+        f"CREATE TYPE {schema}.{type_} AS ENUM ('good')",
+        f"REVOKE USAGE ON TYPE {schema}.{type_} FROM PUBLIC",
+    )
+
+
 @pytest.fixture
 async def scene(bed: Bed) -> Scene:
     scene = Scene(bed, bed.name("shop"), bed.name("app"))
@@ -108,6 +118,7 @@ async def scene(bed: Bed) -> Scene:
             f"CREATE TABLE {schema}.a (id int, note text)",
             f"CREATE TABLE {schema}.b (id int, note text)",
             f"CREATE SEQUENCE {schema}.ids",
+            *private_code(schema, "f", "mood"),
             database=scene.database,
         )
         await bed.grant(
@@ -134,9 +145,21 @@ def needs(
     return kind, name, frozenset(words)
 
 
-def attempts(
-    schema: str, tables: tuple[str, ...] = ("a", "b"), sequence: str = "ids"
-) -> Iterable[Attempt]:
+@dataclass(frozen=True)
+class Objects:
+    """What there is in each schema to try something on."""
+
+    tables: tuple[str, ...] = ("a", "b")
+    sequence: str = "ids"
+    function: str = "f"
+    type: str = "mood"
+
+
+EXISTING: Final = Objects()
+LATER: Final = Objects(("later",), "next", "g", "weather")
+
+
+def attempts(schema: str, objects: Objects) -> Iterable[Attempt]:
     inside = needs("schema", "", "USAGE")
 
     def attempt(
@@ -144,7 +167,7 @@ def attempts(
     ) -> Attempt:
         return Attempt(statement, (inside, *wanted))
 
-    for table in tables:
+    for table in objects.tables:
         on = f"{schema}.{table}"
         for column in ("id", "note"):
             read = f"SELECT {column} FROM {on}"
@@ -161,6 +184,7 @@ def attempts(
             " pg_catalog.suppress_redundant_updates_trigger()"
         )
         yield attempt(trigger, needs("table", table, "TRIGGER"))
+    sequence = objects.sequence
     ids = f"'{schema}.{sequence}'"
     yield attempt(
         f"SELECT nextval({ids})", needs("sequence", sequence, "USAGE", "UPDATE")
@@ -169,6 +193,10 @@ def attempts(
         f"SELECT currval({ids})", needs("sequence", sequence, "USAGE", "SELECT")
     )
     yield attempt(f"SELECT setval({ids}, 5)", needs("sequence", sequence, "UPDATE"))
+    call = f"SELECT {schema}.{objects.function}(1)"
+    yield attempt(call, needs("function", f"{objects.function}(int)", "EXECUTE"))
+    use = f"CREATE TEMPORARY TABLE mine (my {schema}.{objects.type})"
+    yield attempt(use, needs("type", objects.type, "USAGE"))
     yield Attempt(f"CREATE TABLE {schema}.mine ()", (needs("schema", "", "CREATE"),))
 
 
@@ -246,6 +274,8 @@ schema_entries = st.fixed_dictionaries(
     optional={
         "tables": st.tuples(named_tables, all_tables).map(lambda two: two[0] + two[1]),
         "sequences": entries("sequence", "ids", "*"),
+        "functions": entries("function", "f(int)", "*"),
+        "types": entries("type", "mood", "*"),
     },
 )
 permissions = st.lists(
@@ -258,6 +288,7 @@ permissions = st.lists(
     deadline=None,
     derandomize=True,
     database=None,
+    phases=(Phase.generate,),  # an example takes a second: shrinking would take hours
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(permissions, min_size=2, max_size=3))
@@ -265,13 +296,15 @@ async def test_role_can_do_what_it_is_permitted_now_and_nothing_else(
     scene: Scene, sequence: list[list[Json]]
 ) -> None:
     for schemas in sequence:
-        permission = scene.permission(privileges=["CONNECT"], schemas=schemas)
+        permission = scene.permission(
+            privileges=["CONNECT", "TEMPORARY"], schemas=schemas
+        )
         applied = await scene.reconcile(permission)
         assert applied.pending == ()
         assert await scene.plan(permission) == Plan()
         await try_everything(scene, schemas)
         async with created_later(scene):
-            await try_everything(scene, schemas, tables=("later",), sequence="next")
+            await try_everything(scene, schemas, LATER)
 
 
 @contextlib.asynccontextmanager
@@ -282,6 +315,7 @@ async def created_later(scene: Scene) -> AsyncIterator[None]:
             for statement in (
                 f"CREATE TABLE {schema}.later (id int, note text)",
                 f"CREATE SEQUENCE {schema}.next",
+                *private_code(schema, "g", "weather"),
             ):
                 await connection.execute(sql.SQL(statement))
         yield
@@ -289,16 +323,14 @@ async def created_later(scene: Scene) -> AsyncIterator[None]:
             for statement in (
                 f"DROP TABLE {schema}.later",
                 f"DROP SEQUENCE {schema}.next",
+                f"DROP FUNCTION {schema}.g",
+                f"DROP TYPE {schema}.weather",
             ):
                 await connection.execute(sql.SQL(statement))
 
 
 async def try_everything(
-    scene: Scene,
-    schemas: list[Json],
-    *,
-    tables: tuple[str, ...] = ("a", "b"),
-    sequence: str = "ids",
+    scene: Scene, schemas: list[Json], objects: Objects = EXISTING
 ) -> None:
     """Log in as the role, and compare what works with what the model says."""
     by_name = {schema["name"]: schema for schema in schemas}
@@ -306,7 +338,7 @@ async def try_everything(
     async with scene.bed.login(scene.role, scene.database) as connection:
         for schema in SCHEMAS:
             model = Model(by_name.get(schema, {}), version=version)
-            for attempt in attempts(schema, tables, sequence):
+            for attempt in attempts(schema, objects):
                 worked = await _works(connection, attempt.statement)
                 assert worked == model.allows(attempt), (attempt, schemas)
 
@@ -328,7 +360,14 @@ async def _works(connection: psycopg.AsyncConnection, statement: str) -> bool:
 
 @pytest.mark.parametrize(
     ("kind", "letter"),
-    [("database", "d"), ("schema", "n"), ("table", "r"), ("sequence", "s")],
+    [
+        ("database", "d"),
+        ("schema", "n"),
+        ("table", "r"),
+        ("sequence", "s"),
+        ("function", "f"),
+        ("type", "T"),
+    ],
 )
 async def test_all_is_what_the_server_gives_an_owner(
     bed: Bed, kind: ObjectKind, letter: str
@@ -485,3 +524,53 @@ async def test_default_privileges_made_by_hand_elsewhere_stay(scene: Scene) -> N
     on = Securable("table", scene.database, "app", "*", creator=scene.writer)
     held = await scene.bed.grants(scene.role, database=scene.database)
     assert held == {Grant(on, "INSERT")}
+
+
+async def test_functions_are_found_by_any_way_to_write_their_signature(
+    scene: Scene,
+) -> None:
+    await scene.bed.execute(
+        "CREATE FUNCTION app.over(int, text[]) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE FUNCTION app.over(app.mood) RETURNS int LANGUAGE sql AS 'SELECT 2'",
+        'CREATE PROCEDURE app."Do It"() LANGUAGE sql AS $$SELECT 1$$',
+        "CREATE AGGREGATE app.most(int) (SFUNC = int4larger, STYPE = int)",
+        database=scene.database,
+    )
+    functions = [
+        {"name": name, "privileges": ["EXECUTE"]}
+        for name in (
+            "OVER (INT4, pg_catalog.text[])",
+            "over(app.mood)",
+            '"Do It"()',
+            "most(integer)",
+        )
+    ]
+    permission = scene.permission(schemas=[{"name": "app", "functions": functions}])
+    applied = await scene.reconcile(permission)
+    assert applied.pending == ()
+    assert await scene.plan(permission) == Plan()
+    held = await scene.bed.grants(scene.role, database=scene.database)
+    assert {grant.on.name for grant in held} == {
+        "over(integer,text[])",
+        "over(app.mood)",
+        '"Do It"()',
+        "most(integer)",
+    }
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["nothing(int)", "f(nothing)", "f(app.nothing)", "f(a b c d)", 'f("x)', "f(,)"],
+)
+async def test_signature_that_means_nothing_is_pending_alone(
+    scene: Scene, written: str
+) -> None:
+    """PostgreSQL up to 15 raises an error for some of these."""
+    functions = [
+        {"name": name, "privileges": ["EXECUTE"]} for name in (written, "f(int)")
+    ]
+    permission = scene.permission(schemas=[{"name": "app", "functions": functions}])
+    resolved, _ = await scene.resolve(permission)
+    assert [part.reason for part in resolved.pending] == ["FunctionNotFound"]
+    on = Securable("function", scene.database, "app", "f(integer)")
+    assert resolved.grants == {Grant(on, "EXECUTE")}

@@ -71,6 +71,8 @@ ROLE: Document = {
                             },
                         ],
                         "sequences": [{"name": "*", "privileges": ["USAGE"]}],
+                        "functions": [{"name": "f(int)", "privileges": ["EXECUTE"]}],
+                        "types": [{"name": "money", "privileges": ["ALL"]}],
                     },
                     {"name": "audit", "privileges": ["ALL"]},
                 ],

@@ -84,6 +84,20 @@ def on_sequence(
     return frozenset(Grant(on, word) for word in words)
 
 
+def on_function(
+    signature: str, *words: str, schema: str = "app", database: str = "orders"
+) -> Grants:
+    on = Securable("function", database, schema, signature)
+    return frozenset(Grant(on, word) for word in words)
+
+
+def on_type(
+    name: str, *words: str, schema: str = "app", database: str = "orders"
+) -> Grants:
+    on = Securable("type", database, schema, name)
+    return frozenset(Grant(on, word) for word in words)
+
+
 def on_future(
     kind: ObjectKind,
     creator: str,
@@ -110,7 +124,7 @@ def securables(
 
 def everything(database: str, *schemas: str) -> frozenset[Securable]:
     """Return every wildcard there is."""
-    kinds: tuple[ObjectKind, ...] = ("table", "sequence")
+    kinds: tuple[ObjectKind, ...] = ("table", "sequence", "function", "type")
     return frozenset(
         on
         for schema in schemas

@@ -52,10 +52,12 @@ def test_error_in_a_table_holds_that_table_only() -> None:
 def test_error_in_a_column_or_sequence_holds_that_one_only() -> None:
     columns = [{"name": "*"}, {"name": "id", "privileges": ["SELECT"]}]
     sequences = [{"name": "ids", "privileges": ["SELCT"]}, {"name": "*"}]
+    functions = [{"name": "f"}, {"name": "f()"}]
     schema = {
         "name": "app",
         "tables": [{"name": "a", "columns": columns}],
         "sequences": sequences,
+        "functions": functions,
     }
     guarded = guarded_role([permission("orders", schemas=[schema])])
     (left,) = guarded.spec["permissions"]
@@ -64,11 +66,13 @@ def test_error_in_a_column_or_sequence_holds_that_one_only() -> None:
             "name": "app",
             "tables": [{"name": "a", "columns": columns[1:]}],
             "sequences": [{"name": "ids"}, {"name": "*"}],
+            "functions": functions[1:],
         }
     ]
     assert [(held.kind, held.name, held.column) for held in guarded.held] == [
         ("column", "a", "*"),
         ("sequence", "ids", None),
+        ("function", "f", None),
     ]
 
 

@@ -18,6 +18,7 @@ from pg_operator.api.names import (
     secret_key_problem,
     secret_name_problem,
     service_name_problem,
+    signature_problem,
 )
 
 KINDS: tuple[CreatedKind, ...] = ("database", "role", "schema")
@@ -172,3 +173,42 @@ def test_name_prefix_that_no_name_has_is_refused(prefix: str) -> None:
 
 def test_name_prefix_stands_for_each_namespace() -> None:
     assert expand_prefix("{namespace}_", namespace="shop") == "shop_"
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        "add()",
+        "add(integer, app.money)",
+        "Add (text[])",
+        '"Add; it"(app."My Type", double precision)',
+        '"say ""no"""()',
+        "größe(int)",
+    ],
+)
+def test_signature_of_a_function_is_accepted(signature: str) -> None:
+    assert signature_problem(signature) is None
+
+
+@pytest.mark.parametrize(
+    ("signature", "hint"),
+    [
+        ("add", "add()"),
+        ("app.add(int)", "add(integer, app.money)"),
+        ("add(numeric(10, 2))", "add(integer, app.money)"),
+        ("add(int); drop", "add(integer, app.money)"),
+        ("add(\n)", "add(integer, app.money)"),
+        ("", "add(integer, app.money)"),
+        ("*", "add(integer, app.money)"),
+    ],
+)
+def test_what_is_no_signature_is_refused_with_an_example(
+    signature: str, hint: str
+) -> None:
+    problem = signature_problem(signature)
+    assert problem is not None
+    assert problem.detail.endswith(f"try '{hint}'")
+
+
+def test_signature_has_a_longest_length() -> None:
+    assert signature_problem("f(" + "int," * 200 + ")") is not None

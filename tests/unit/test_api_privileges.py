@@ -83,6 +83,14 @@ def test_all_is_no_privilege_of_its_own() -> None:
             ),
         ),
         (
+            "schema",
+            "execute",
+            (
+                'did you mean the function privilege "EXECUTE"? '
+                "put it under functions[].privileges"
+            ),
+        ),
+        (
             "table",
             "SELECT, insert",
             'write one word per list item: "SELECT", "INSERT"',
@@ -95,7 +103,7 @@ def test_unsupported_word_is_answered_with_what_was_meant(
     assert explain_unsupported(kind, written).endswith(f'"ALL"; {hint}')
 
 
-@pytest.mark.parametrize("written", ["", "EXECUTE", "*", "x" * 1000, "a, b", "\x00"])
+@pytest.mark.parametrize("written", ["", "*", "x" * 1000, "a, b", "\x00"])
 def test_unsupported_word_like_no_other_is_answered_with_the_words(
     written: str,
 ) -> None:

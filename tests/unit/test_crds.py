@@ -158,6 +158,8 @@ SCHEMAS = (*PERMISSIONS, "schemas")
 TABLES = (*SCHEMAS, "tables")
 COLUMNS = (*TABLES, "columns")
 SEQUENCES = (*SCHEMAS, "sequences")
+FUNCTIONS = (*SCHEMAS, "functions")
+TYPES = (*SCHEMAS, "types")
 
 
 @pytest.mark.parametrize(
@@ -168,6 +170,8 @@ SEQUENCES = (*SCHEMAS, "sequences")
         (TABLES, "table"),
         (COLUMNS, "column"),
         (SEQUENCES, "sequence"),
+        (FUNCTIONS, "function"),
+        (TYPES, "type"),
     ],
 )
 def test_crd_offers_the_words_of_the_table_of_privileges(
@@ -188,7 +192,11 @@ def test_crds_have_the_limits_of_validation() -> None:
     assert most("DatabaseRole", *TABLES) == permissions.MOST_TABLES
     assert most("DatabaseRole", *COLUMNS) == permissions.MOST_COLUMNS
     assert most("DatabaseRole", *SEQUENCES) == permissions.MOST_SEQUENCES
-    for path in (TABLES, COLUMNS, SEQUENCES):
+    assert most("DatabaseRole", *FUNCTIONS) == permissions.MOST_FUNCTIONS
+    assert most("DatabaseRole", *TYPES) == permissions.MOST_TYPES
+    signature = schema_at("DatabaseRole", *FUNCTIONS, "name")
+    assert signature["maxLength"] == names.LONGEST_SIGNATURE
+    for path in (TABLES, COLUMNS, SEQUENCES, FUNCTIONS, TYPES):
         words = most("DatabaseRole", *path, "privileges")
         assert words == permissions.MOST_PRIVILEGES
     assert most("Database", "spec", "schemas") == database.MOST_SCHEMAS

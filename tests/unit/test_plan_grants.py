@@ -1,5 +1,6 @@
 """What permissions mean in a database as it is."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,10 +13,12 @@ from tests.unit.plan_examples import (
     PG18,
     on_column,
     on_database,
+    on_function,
     on_future,
     on_schema,
     on_sequence,
     on_table,
+    on_type,
     permission,
 )
 
@@ -132,6 +135,33 @@ def test_wildcard_is_also_what_the_creators_of_its_schema_will_create() -> None:
     # Another creator's are not covered by the wildcard itself.
     stranger = on_future("table", "stranger", "SELECT")
     assert covered(stranger, scope) == frozenset()
+
+
+def test_function_is_what_its_signature_means() -> None:
+    functions = [
+        {"name": "f(int)", "privileges": ["EXECUTE"]},
+        {"name": "gone(int)", "privileges": ["ALL"]},
+    ]
+    types = [{"name": "*", "privileges": ["USAGE"]}]
+    entry = permission(
+        schemas=[{"name": "app", "functions": functions, "types": types}]
+    )
+    written = Securable("function", "orders", "app", "f(int)")
+    meant = replace(written, name="f(integer)")
+    mood = Securable("type", "orders", "app", "mood")
+    catalog = replace(
+        CATALOG, objects=frozenset({meant, mood}), functions={written: meant}
+    )
+    grants, (pending,) = desired_grants(entry, catalog=catalog, server_version=PG18)
+    assert grants == on_function("f(integer)", "EXECUTE") | on_type("mood", "USAGE")
+    assert pending.path.endswith(".functions[gone(int)]")
+    assert pending.reason == "FunctionNotFound"
+    scope = declared_scope([entry], server_version=PG18, functions=catalog.functions)
+    assert scope == (
+        on_function("f(integer)", "EXECUTE")
+        | on_function("gone(int)", "EXECUTE")
+        | on_type("*", "USAGE")
+    )
 
 
 def test_wildcard_is_of_one_kind() -> None:

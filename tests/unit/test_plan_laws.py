@@ -59,10 +59,12 @@ from tests.unit.plan_examples import (
     database_spec,
     on_column,
     on_database,
+    on_function,
     on_future,
     on_schema,
     on_sequence,
     on_table,
+    on_type,
     permission,
     role_spec,
     server,
@@ -83,7 +85,9 @@ SCHEMAS = ("app", "log")
 TABLES = ("a", "b")
 SEQUENCES = ("ids",)
 CREATORS = ("owner", "writer")
-FUTURE_KINDS: tuple[ObjectKind, ...] = ("table", "sequence")
+FUTURE_KINDS: tuple[ObjectKind, ...] = ("table", "sequence", "function", "type")
+FUNCTIONS = ("f(integer)",)
+TYPES = ("mood",)
 COLUMNS = (("a", "x"), ("b", "x"))
 TABLE_WORDS = ("SELECT", "DELETE", "MAINTAIN")
 
@@ -135,6 +139,10 @@ def grants_of_schema(
     for creator in CREATORS:
         for kind in FUTURE_KINDS:
             yield on_future(kind, creator, "SELECT", **place)
+    for signature in (*FUNCTIONS, *more):
+        yield on_function(signature, "EXECUTE", *extra_words, **place)
+    for type_ in (*TYPES, *more):
+        yield on_type(type_, "USAGE", *extra_words, **place)
     for sequence in (*SEQUENCES, *more):
         yield on_sequence(sequence, "USAGE", *extra_words, **place)
 
@@ -193,7 +201,12 @@ def spell_objects(
             columns = table.setdefault("columns", [])
             assert isinstance(columns, list)
             columns.append({"name": on.column, "privileges": words[on]})
-    return {"tables": list(tables.values()), "sequences": entries("sequence")}
+    return {
+        "tables": list(tables.values()),
+        "sequences": entries("sequence"),
+        "functions": entries("function"),
+        "types": entries("type"),
+    }
 
 
 permissions = subsets(*spelled("ALL")).map(spell)

@@ -85,6 +85,21 @@ def words(kind: ObjectKind) -> st.SearchStrategy[tuple[str, ...]]:
     return st.lists(st.sampled_from(known), min_size=1, unique=True).map(tuple)
 
 
+signatures = st.lists(
+    st.sampled_from(
+        (
+            "f()",
+            "f(integer,text[])",
+            '"F; DROP"(app."My Type"[],double precision)',
+            'f("char",timestamp without time zone,app.mood)',
+            '"say ""no"""(character varying)',
+        )
+    ),
+    min_size=1,
+    unique=True,
+)
+
+
 @st.composite
 def privileges(
     draw: st.DrawFn, make: type[GrantPrivileges] | type[RevokePrivileges]
@@ -94,6 +109,8 @@ def privileges(
     objects = draw(st.lists(names, min_size=1, max_size=most))
     schema, table = draw(names), draw(names)
     on = securables(kind, "db", objects, schema)
+    if kind == "function":
+        on = securables(kind, "db", draw(signatures), schema)
     if kind == "column":
         on = tuple(Securable(kind, "db", schema, table, name) for name in objects)
     return make(draw(names), on, draw(words(kind)))
@@ -284,6 +301,27 @@ def test_creators_of_future_objects_are_named(schema: str, creators: list[str]) 
     assert [role.rolename for role in roles] == creators
     assert [name.sval for name in schemas] == [schema]
     assert tree.action.is_grant
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        "f",
+        "f(integer), app.g()",
+        "f() TO x; --",
+        "F(integer)",
+        'f("a)',
+        "f(integer) FROM x",
+        "a.f()",
+        "f(integer;)",
+        "f(\0)",
+        "",
+    ],
+)
+def test_signature_that_the_server_did_not_write_is_refused(signature: str) -> None:
+    on = securables("function", "db", (signature,), "app")
+    with pytest.raises(Rejected):
+        sql_of(GrantPrivileges("app", on, ("EXECUTE",)))
 
 
 def test_revoke_takes_along_what_was_passed_on() -> None:

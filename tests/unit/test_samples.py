@@ -105,7 +105,7 @@ def test_samples_refer_only_to_what_they_make() -> None:
         for permission in document["spec"].get("permissions", []):
             for schema in permission.get("schemas", []):
                 assert schema["name"] in schemas[permission["database"]]
-                for kind in ("tables", "sequences"):
+                for kind in ("tables", "sequences", "functions", "types"):
                     names = [entry["name"] for entry in schema.get(kind, [])]
                     assert names in ([], [WILDCARD])
 

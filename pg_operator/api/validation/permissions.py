@@ -6,7 +6,12 @@ from typing import Final
 
 from pg_operator.api.errors import Problem
 from pg_operator.api.fields import Field, Rule
-from pg_operator.api.names import RESERVED, is_system_schema, referred_name_problem
+from pg_operator.api.names import (
+    RESERVED,
+    is_system_schema,
+    referred_name_problem,
+    signature_problem,
+)
 from pg_operator.api.privileges import ALL, ObjectKind, explain_unsupported, words
 from pg_operator.api.specs import WILDCARD
 from pg_operator.api.validation.parameters import check_parameters
@@ -16,6 +21,8 @@ MOST_SCHEMAS: Final = 32
 MOST_TABLES: Final = 256
 MOST_COLUMNS: Final = 64
 MOST_SEQUENCES: Final = 256
+MOST_FUNCTIONS: Final = 256
+MOST_TYPES: Final = 256
 MOST_PRIVILEGES: Final = 16
 
 
@@ -46,6 +53,8 @@ def _check_schema(schema: Field) -> bool:
         for kinds, most, check in (
             ("tables", MOST_TABLES, _check_table),
             ("sequences", MOST_SEQUENCES, partial(_check_object, kind="sequence")),
+            ("functions", MOST_FUNCTIONS, _check_function),
+            ("types", MOST_TYPES, partial(_check_object, kind="type")),
         )
         if _any_grants(schema[kinds], most=most, check=check)
     ]
@@ -70,6 +79,11 @@ def _check_table(table: Field) -> bool:
     check_column = partial(_check_object, kind="column", rule=_column_problem)
     in_columns = _any_grants(columns, most=MOST_COLUMNS, check=check_column)
     return _check_object(table, kind="table") or in_columns
+
+
+def _check_function(function: Field) -> bool:
+    """Check a function of a permission, and tell whether it grants anything."""
+    return _check_object(function, kind="function", rule=_function_problem)
 
 
 def _check_object(
@@ -112,6 +126,10 @@ def _schema_problem(name: str) -> Problem | None:
         detail = "privileges in schemas of PostgreSQL itself may not be granted"
         return Problem("system-schema", detail, "FieldValueForbidden")
     return referred_name_problem(name)
+
+
+def _function_problem(signature: str) -> Problem | None:
+    return None if signature == WILDCARD else signature_problem(signature)
 
 
 def _column_problem(name: str) -> Problem | None:
