@@ -8,7 +8,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
@@ -17,6 +17,7 @@ from psycopg import conninfo, pq
 
 from pg_operator.api.secret import SecretText
 from pg_operator.postgres.errors import InvalidDSN
+from pg_operator.postgres.tls import Certificates
 
 DEFAULT_PORT: Final = 5432
 DEFAULT_DATABASE: Final = "postgres"
@@ -94,6 +95,8 @@ class Dsn:
     dbname: str
     connect_timeout: int
     _parameters: Mapping[str, str]
+    # They are there for as long as the DSN is.
+    _certificates: Certificates = field(default_factory=Certificates)
 
     def conninfo(
         self, database: str, *, session: Mapping[str, str] = MappingProxyType({})
@@ -111,14 +114,20 @@ class Dsn:
         return f"Dsn(hosts={self.hosts}, ports={self.ports}, dbname={self.dbname!r})"
 
 
-def parse_dsn(raw: SecretText, *, allow_loopback: bool = False) -> Dsn:
+def parse_dsn(
+    raw: SecretText,
+    *,
+    allow_loopback: bool = False,
+    certificates: Certificates | None = None,
+) -> Dsn:
     """Parse a libpq URI or key=value string from a Secret.
 
     Options that we do not allow, unix sockets, and loopback, link-local and metadata
     addresses are refused; `allow_loopback` lets loopback through, for local clusters.
-    TLS (sslmode=require) and SCRAM (require_auth=scram-sha-256) are the default, and
-    what the DSN says instead is kept. A server in recovery can be connected to, so that
-    it can be reported; of several hosts the primary is looked for.
+    TLS (sslmode=require, with a CA verify-full) and SCRAM (require_auth=scram-sha-256)
+    are the default, and what the DSN says instead is kept. A server in recovery can be
+    connected to, so that it can be reported; of several hosts the primary is looked
+    for.
 
     Raises:
         InvalidDSN: with a text that repeats nothing of the DSN but the names of
@@ -142,6 +151,7 @@ def parse_dsn(raw: SecretText, *, allow_loopback: bool = False) -> Dsn:
     ports = _ports(given.get("port"), hosts=len(hosts))
     if "hostaddr" in given and len(_split(given["hostaddr"])) != len(hosts):
         raise InvalidDSN("the DSN must name as many hostaddr as host")
+    certificates = certificates or Certificates()
     timeout = _connect_timeout(given.get("connect_timeout"))
     dbname = given.get("dbname") or DEFAULT_DATABASE
     return Dsn(
@@ -152,11 +162,13 @@ def parse_dsn(raw: SecretText, *, allow_loopback: bool = False) -> Dsn:
         connect_timeout=timeout,
         _parameters={
             **_defaults(several_hosts=len(hosts) > 1),
+            **certificates.options(given.get("sslmode")),
             **given,
             "port": ",".join(map(str, ports)),
             "dbname": dbname,
             "connect_timeout": str(timeout),
         },
+        _certificates=certificates,
     )
 
 

@@ -203,6 +203,16 @@ _CONNECT_TEXTS: Final[tuple[tuple[str, type[PostgresError], str], ...]] = (
         ServerUnreachable,
         "the server's certificate cannot be verified",
     ),
+    (
+        "does not match host name",
+        ServerUnreachable,
+        "the server's certificate is for another host than the DSN's",
+    ),
+    (
+        "valid client certificate",
+        AuthenticationFailed,
+        "the server asks for a client certificate: Secret keys tls.crt and tls.key",
+    ),
     ("failed to resolve host", ServerUnreachable, "the host name does not resolve"),
     ("Connection refused", ServerUnreachable, "nothing listens at the DSN's address"),
 )

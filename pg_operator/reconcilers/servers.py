@@ -19,6 +19,7 @@ from pg_operator.postgres.errors import (
     PostgresError,
 )
 from pg_operator.postgres.observe import observe_server
+from pg_operator.postgres.tls import Certificates
 from pg_operator.reconcilers.outcome import Object
 from pg_operator.reconcilers.settings import Settings
 
@@ -198,7 +199,9 @@ class Servers:
             )
         try:
             dsn = parse_dsn(
-                secret.text(key), allow_loopback=self._settings.allow_loopback_servers
+                secret.text(key),
+                allow_loopback=self._settings.allow_loopback_servers,
+                certificates=Certificates.of_secret(secret.data),
             )
         except SecretKeyNotFound as error:
             raise Unavailable(Reason.SECRET_KEY_NOT_FOUND, str(error)) from None

@@ -4,10 +4,16 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from psycopg import conninfo
 
+from certs.issue import issue_authority
 from pg_operator.api.secret import SecretText
 from pg_operator.plan.operations import DropDatabase
 from pg_operator.postgres import connect
@@ -28,6 +34,7 @@ from pg_operator.postgres.errors import (
     Transient,
 )
 from pg_operator.postgres.observe import observe_server
+from pg_operator.postgres.tls import Certificates
 from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
 from tests.localcluster.postgres import PostgresServer
 
@@ -326,6 +333,111 @@ async def test_session_is_encrypted_or_there_is_none(
     with pytest.raises(AuthenticationFailed, match=r"pg_hba\.conf"):
         async with connections_to(bed.dsn, {"sslmode": "disable"}).session():
             pass
+
+
+async def enter_verified(
+    dsn: str, ca_pem: bytes, changes: Mapping[str, str] | None = None
+) -> None:
+    """Connect with a CA, and with the DSN's own sslmode only if it is in `changes`."""
+    raw = conninfo.make_conninfo(dsn, **{"sslmode": "", **(changes or {})})
+    connections = ServerConnections(
+        parse_dsn(
+            SecretText(raw),
+            allow_loopback=True,
+            certificates=Certificates.of_secret({"ca.crt": ca_pem}),
+        )
+    )
+    async with connections.session():
+        pass
+    await connections.close()
+
+
+async def test_server_proves_its_name_when_there_is_a_ca(
+    bed: Bed, server: PostgresServer
+) -> None:
+    if server.ca_pem is None:
+        pytest.skip("the server has no TLS")
+    await enter_verified(bed.dsn, server.ca_pem)
+    elsewhere = {"host": "other.example.test"}
+    with pytest.raises(ServerUnreachable, match="for another host"):
+        await enter_verified(bed.dsn, server.ca_pem, elsewhere)
+    lax = {**elsewhere, "sslmode": "verify-ca"}
+    await enter_verified(bed.dsn, server.ca_pem, lax)
+
+
+async def test_server_that_another_ca_signed_is_not_believed(
+    bed: Bed, server: PostgresServer
+) -> None:
+    if server.ca_pem is None:
+        pytest.skip("the server has no TLS")
+    another = issue_authority(
+        common_name="another", now=datetime.now(UTC), lifetime=timedelta(days=1)
+    )
+    with pytest.raises(ServerUnreachable, match="cannot be verified"):
+        await enter_verified(bed.dsn, another.certificate_pem)
+
+
+def client_certificate(name: str) -> dict[str, bytes]:
+    """Return a Secret's data: a certificate that is signed by itself, and its key."""
+    now, key = datetime.now(UTC), ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    return {
+        "tls.crt": certificate.public_bytes(serialization.Encoding.PEM),
+        "tls.key": key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ),
+    }
+
+
+async def test_certificate_is_shown_to_a_server_that_asks_for_one(
+    bed: Bed, server: PostgresServer
+) -> None:
+    if server.ca_pem is None:
+        pytest.skip("the server has no TLS")
+    secret = client_certificate("pg-operator")
+    (server.data / "clients.crt").write_bytes(secret["tls.crt"])
+    await run_as_superuser(
+        server.superuser_dsn,
+        "ALTER SYSTEM SET ssl_ca_file = 'clients.crt'",
+        "SELECT pg_reload_conf()",
+    )
+    dsn = parse_dsn(
+        SecretText(bed.dsn),
+        allow_loopback=True,
+        certificates=Certificates.of_secret(secret),
+    )
+
+    async def shown() -> str | None:
+        connections = ServerConnections(dsn)
+        async with connections.session() as connection:
+            cursor = await connection.execute(
+                "SELECT client_dn FROM pg_catalog.pg_stat_ssl"
+                " WHERE pid = pg_backend_pid()"
+            )
+            ((name,),) = await cursor.fetchall()
+        await connections.close()
+        return None if name is None else str(name)
+
+    while (name := await shown()) is None:
+        pass  # it reloads when it gets to it
+    assert name == "/CN=pg-operator"
+    await run_as_superuser(
+        server.superuser_dsn,
+        "ALTER SYSTEM RESET ssl_ca_file",
+        "SELECT pg_reload_conf()",
+    )
 
 
 async def test_password_is_not_given_to_who_asks_for_it_in_clear(bed: Bed) -> None:

@@ -61,12 +61,13 @@ class PostgresServer:
         port: int,
         passwords: Mapping[str, str],
         data: Path,
-        tls: bool = False,
+        ca_pem: bytes | None = None,
     ) -> None:
         """Describe the server that `process` runs; `start_postgres` makes one."""
         self.host = HOST
         self.data = data
-        self.tls = tls
+        self.ca_pem = ca_pem
+        self.tls = ca_pem is not None
         self.port = port
         self.superuser_password = passwords[SUPERUSER]
         self.log = process.component.log
@@ -123,8 +124,10 @@ def start_postgres(
     data = directory / f"{name}-data"
     initdb(programs, data=data, password=passwords[SUPERUSER], account=account)
     settings = server_settings(programs, options)
+    ca_pem = None
     if options.tls:
-        postgres_tls.require_tls(data, hosts=[HOST_IN_ADMIN_DSN], account=account)
+        hosts = [HOST_IN_ADMIN_DSN]
+        ca_pem = postgres_tls.require_tls(data, hosts=hosts, account=account)
         settings |= postgres_tls.SETTINGS
 
     def component(ports: Sequence[int]) -> Component:
@@ -148,7 +151,7 @@ def start_postgres(
         port=port,
         passwords=passwords,
         data=data,
-        tls=options.tls,
+        ca_pem=ca_pem,
     )
     wait_for_login(process, server.superuser_dsn)
     create_admin(server.superuser_dsn, password=passwords[ADMIN])

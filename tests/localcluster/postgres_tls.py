@@ -11,8 +11,11 @@ SETTINGS = {"ssl": "on", "ssl_cert_file": "server.crt", "ssl_key_file": "server.
 LIFETIME = timedelta(days=2)
 
 
-def require_tls(data: Path, *, hosts: list[str], account: Account | None) -> None:
-    """Give a data directory a certificate, and let nobody in without TLS."""
+def require_tls(data: Path, *, hosts: list[str], account: Account | None) -> bytes:
+    """Give a data directory a certificate, and let nobody in without TLS.
+
+    Returns the certificate of the authority that signed it.
+    """
     now = datetime.now(UTC)
     authority = issue_authority(
         common_name="pg-operator test bed", now=now, lifetime=LIFETIME
@@ -35,3 +38,4 @@ def require_tls(data: Path, *, hosts: list[str], account: Account | None) -> Non
     (data / "pg_hba.conf").write_text(
         "hostssl all all all scram-sha-256\n", encoding="utf-8"
     )
+    return authority.certificate_pem
