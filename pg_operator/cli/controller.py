@@ -32,6 +32,11 @@ _OPTIONS = (
         help="Let DSNs point at this machine. For development.",
     ),
     click.option(
+        "--leader-elect",
+        is_flag=True,
+        help="Work only while holding the Lease, as one of several controllers.",
+    ),
+    click.option(
         "--health-address",
         type=Address(),
         default="0.0.0.0:8081",
@@ -53,6 +58,7 @@ def controller_settings(
     namespace: str,
     connection_namespaces: str,
     allow_loopback_servers: bool,
+    leader_elect: bool,
     health_address: tuple[str, int],
 ) -> ControllerSettings:
     """Return the settings that the options say."""
@@ -63,6 +69,7 @@ def controller_settings(
             connection_namespaces=frozenset(filter(None, names)),
             allow_loopback_servers=allow_loopback_servers,
         ),
+        leader_elect=leader_elect,
         health_address=health_address,
     )
 

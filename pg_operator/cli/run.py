@@ -38,6 +38,7 @@ def run(
     namespace: str,
     connection_namespaces: str,
     allow_loopback_servers: bool,
+    leader_elect: bool,
     health_address: tuple[str, int],
     log_format: str,
     **values: Any,
@@ -52,6 +53,7 @@ def run(
         namespace=namespace,
         connection_namespaces=connection_namespaces,
         allow_loopback_servers=allow_loopback_servers,
+        leader_elect=leader_elect,
         health_address=health_address,
     )
     try:

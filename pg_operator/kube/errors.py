@@ -3,6 +3,7 @@
 KubernetesError
 ├── NotConfigured        nothing says where the API server is
 ├── Unreachable          no answer, or a broken one
+├── NotLeading           not sent: another process may write by now
 ├── TooManyRequests      it asks us to slow down (429)
 ├── NotFound             (404)
 ├── Conflict             it exists, or changed since it was read (409)
@@ -27,6 +28,10 @@ class NotConfigured(KubernetesError):
 
 class Unreachable(KubernetesError):
     """The API server did not answer, or not as one."""
+
+
+class NotLeading(KubernetesError):
+    """A write was not sent, because another process may lead by now."""
 
 
 class TooManyRequests(KubernetesError):

@@ -9,6 +9,7 @@ from pg_operator.kube.errors import Invalid
 
 SLICES_API: Final = "discovery.k8s.io/v1"
 AUTHORIZATION_API: Final = "authorization.k8s.io/v1"
+LEASES_API: Final = "coordination.k8s.io/v1"
 ADMISSION_API: Final = "admissionregistration.k8s.io/v1"
 
 _PLURALS: Final[Mapping[str, str]] = {
@@ -56,6 +57,15 @@ def slice_path(namespace: str, name: str) -> str:
 def deployments_path(namespace: str) -> str:
     """Return the path of a namespace's Deployments."""
     return _path("apps/v1", "deployments", namespace, "")
+
+
+def lease_path(namespace: str, name: str = "") -> str:
+    """Return the path of a Lease, or of a namespace's Leases.
+
+    Raises:
+        ImpossibleName: nothing can be called so.
+    """
+    return _path(LEASES_API, "leases", namespace, name)
 
 
 def configuration_path(kind: str, name: str) -> str:

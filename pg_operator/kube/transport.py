@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
@@ -16,7 +16,12 @@ from kubernetes.aio.config import (
     load_kube_config,
 )
 
-from pg_operator.kube.errors import NotConfigured, Unreachable, translate
+from pg_operator.kube.errors import (
+    NotConfigured,
+    NotLeading,
+    Unreachable,
+    translate,
+)
 
 FIELD_MANAGER: Final = "pg-operator"
 REQUEST_SECONDS: Final = 10.0
@@ -57,6 +62,7 @@ class Transport:
             client_session_kwargs={"trust_env": False}
         )
         self._api: ApiClient | None = None
+        self._may_write: Callable[[], bool] = lambda: True
 
     @classmethod
     async def connect(cls, kubeconfig: str | None) -> Self:
@@ -89,6 +95,10 @@ class Transport:
         if self._api is not None:
             await self._api.close()  # type: ignore[no-untyped-call]
 
+    def write_only_while(self, may_write: Callable[[], bool]) -> None:
+        """Ask `may_write` before every request that is no GET, and refuse without."""
+        self._may_write = may_write
+
     async def request(
         self,
         method: str,
@@ -102,8 +112,11 @@ class Transport:
         """Send one request and return the object it is answered with.
 
         Raises:
+            NotLeading: it would write, and another process may lead by now.
             KubernetesError: it was refused, or not answered within 10 s.
         """
+        if method != "GET" and not self._may_write():
+            raise NotLeading("another controller may lead by now")
         with _translated(method, path):
             response = await self._send(
                 method,

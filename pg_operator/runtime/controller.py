@@ -4,7 +4,9 @@ import asyncio
 import logging
 import random
 import signal
+import socket
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Final, NoReturn, TypeVar
@@ -15,10 +17,13 @@ from pg_operator.api.specs import PLURALS
 from pg_operator.kube.client import Kubernetes, core_path, object_path
 from pg_operator.kube.errors import KubernetesError, NotFound
 from pg_operator.kube.events import Events
+from pg_operator.kube.lease import LeaseLock
+from pg_operator.kube.transport import Transport
 from pg_operator.kube.watch import watch_secrets
 from pg_operator.reconcilers.outcome import Key
 from pg_operator.reconcilers.reconcile import Reconcilers
 from pg_operator.runtime.cache import Cache
+from pg_operator.runtime.election import LEASE_NAME, Elector
 from pg_operator.runtime.feed import Feed
 from pg_operator.runtime.health import Metrics, serve_health
 from pg_operator.runtime.limits import Limits
@@ -52,8 +57,12 @@ async def run(
     Raises:
         Exception: the process cannot go on, and is to be started anew.
     """
-    async with await Kubernetes.from_environment() as kubernetes:
-        controller = Controller(settings, kubernetes, Metrics(registry))
+    async with (
+        await Kubernetes.from_environment() as kubernetes,
+        await Transport.from_environment() as leases,
+    ):
+        elector = _elector(leases, settings) if settings.leader_elect else None
+        controller = Controller(settings, kubernetes, Metrics(registry), elector)
         async with serve_health(
             address=settings.health_address,
             registry=registry,
@@ -61,6 +70,16 @@ async def run(
             is_ready=controller.is_ready,
         ):
             await controller.run(stop)
+
+
+def _elector(leases: Transport, settings: ControllerSettings) -> Elector:
+    namespace = settings.reconcilers.namespace
+    return Elector(
+        LeaseLock(leases, namespace=namespace, name=LEASE_NAME),
+        # In a pod the host's name is the pod's, which alone may come again.
+        identity=f"{socket.gethostname()}_{uuid.uuid4()}",
+        clock=lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+    )
 
 
 def spread() -> float:
@@ -72,10 +91,19 @@ class Controller:
     """Wires the parts of the process and sees to their beginning and end."""
 
     def __init__(
-        self, settings: ControllerSettings, kubernetes: Kubernetes, metrics: Metrics
+        self,
+        settings: ControllerSettings,
+        kubernetes: Kubernetes,
+        metrics: Metrics,
+        elector: Elector | None,
     ) -> None:
+        """Lead by `elector`, or for as long as the process lives without one."""
         self._settings = settings
         self._kubernetes = kubernetes
+        self._elector = elector
+        if elector is not None:
+            kubernetes.write_only_while(elector.is_leading)
+        metrics.watch_leading(self.is_leading)
         self._metrics = metrics
         self._cache = Cache()
         self._limits = Limits(self._cache, workers=settings.workers, jitter=spread)
@@ -99,15 +127,22 @@ class Controller:
         )
         self._watches = Watches(self._feed.event)
         self._secrets_listed = asyncio.Event()
+        self._is_watching = False
         self._is_working = False
 
     def is_alive(self) -> bool:
         """Tell whether nothing has ended that must not; asking proves the loop runs."""
-        return self._watches.is_alive or not self._is_working
+        return self._watches.is_alive or not self._is_watching
 
     def is_ready(self) -> bool:
-        """Tell whether everything was listed and is being watched."""
-        return self._is_working
+        """Tell whether everything was listed and is being watched, leading or not."""
+        return self._is_watching
+
+    def is_leading(self) -> bool:
+        """Tell whether this process is the one that works."""
+        if self._elector is None:
+            return self._is_working
+        return self._elector.is_leading()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then let what runs finish within the drain time.
@@ -133,6 +168,43 @@ class Controller:
     async def _serve(self) -> None:
         """List, then watch and work until the queue is closed."""
         await _patiently("list everything", self._list_everything)
+        try:
+            async with asyncio.TaskGroup() as group:
+                watching = [
+                    group.create_task(self._watches.run()),
+                    group.create_task(self._watch_secrets()),
+                    group.create_task(self._list_again()),
+                ]
+                await self._watches.begun()
+                await self._secrets_listed.wait()
+                logger.info("Listed and watching")
+                self._is_watching = True
+                if self._elector is None:
+                    await self._lead()
+                else:
+                    await self._lead_when_elected(self._elector)
+                for task in watching:
+                    task.cancel()
+        finally:
+            self._is_watching = False
+
+    async def _lead_when_elected(self, elector: Elector) -> None:
+        """Wait for the Lease, lead while it is renewed, and give it up at the end.
+
+        Raises:
+            ExceptionGroup: with LeadershipLost, when another process may lead by now.
+        """
+        await elector.acquire()
+        try:
+            async with asyncio.TaskGroup() as group:
+                keeping = group.create_task(elector.keep())
+                await self._lead()
+                keeping.cancel()
+        finally:
+            await elector.release()
+
+    async def _lead(self) -> None:
+        """Work until the queue is closed; what was seen before is in it already."""
         reconcilers = await _patiently("read the keys", self._start_reconcilers)
         worker = Worker(
             cache=self._cache,
@@ -147,24 +219,15 @@ class Controller:
         )
         try:
             async with asyncio.TaskGroup() as group:
-                watching = [
-                    group.create_task(self._watches.run()),
-                    group.create_task(self._watch_secrets()),
-                    group.create_task(self._list_again()),
-                    group.create_task(reconcilers.tend()),
-                ]
-                await self._watches.begun()
-                await self._secrets_listed.wait()
+                tending = group.create_task(reconcilers.tend())
                 await self._work(worker)
-                for task in watching:
-                    task.cancel()
+                tending.cancel()
         finally:
             self._is_working = False
             await reconcilers.close()
 
     async def _work(self, worker: Worker) -> None:
         """Give every key its turn until the queue is closed and the last is done."""
-        logger.info("Listed and watching")
         self._is_working = True
         async with asyncio.TaskGroup() as turns:
             while (key := await self._queue.get()) is not None:

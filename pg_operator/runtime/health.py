@@ -36,12 +36,21 @@ class Metrics:
         self._adds = Counter(
             "workqueue_adds_total", "Keys queued", ["name"], registry=registry
         )
+        self._leads = Gauge(
+            "leader_election_master_status",
+            "Whether this process leads",
+            registry=registry,
+        )
         self._retries = Counter(
             "workqueue_retries_total",
             "Keys put off after a failure",
             ["name"],
             registry=registry,
         )
+
+    def watch_leading(self, is_leading: Callable[[], bool]) -> None:
+        """Ask `is_leading` whenever the metrics are read."""
+        self._leads.set_function(lambda: float(is_leading()))
 
     def added(self, key: Key) -> None:
         """Count a key that was queued."""

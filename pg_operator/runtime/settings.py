@@ -13,11 +13,13 @@ class ControllerSettings:
     `workers` keys are reconciled at a time at most. SIGTERM leaves those that run
     `drain` to finish; cutting off the rest takes up to 10 s more, where a PostgreSQL
     server does not answer. Everything is listed anew about every `relist`, because a
-    watch that was interrupted does not tell what was deleted meanwhile.
+    watch that was interrupted does not tell what was deleted meanwhile. With
+    `leader_elect` the process works only while it holds the Lease, as one of several.
     """
 
     reconcilers: Settings
     health_address: tuple[str, int]
+    leader_elect: bool = False
     workers: int = 32
     drain: timedelta = timedelta(seconds=20)
     relist: timedelta = timedelta(minutes=5)

@@ -37,6 +37,7 @@ EVERYWHERE: Mapping[tuple[str, str], set[str]] = {
 }
 IN_ITS_OWN_NAMESPACE: Mapping[tuple[str, str], set[str]] = {
     ("", "secrets"): READ | {"create"},
+    ("coordination.k8s.io", "leases"): {"get", "watch", "create", "patch"},
 }
 OWN_API = "/apis/pg-operator.dev/v1alpha1"
 # What Kubernetes itself lets every account do: ask about itself, and read public keys.

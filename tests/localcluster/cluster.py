@@ -100,6 +100,17 @@ class LocalCluster:
             if end < until and user in ("", request.user)
         ]
 
+    def add_controller(self, name: str) -> OperatorProcess:
+        """Start a further controller, one that elects; whoever adds it ends it."""
+        plane = self.control_plane
+        return start_controller(
+            self._supervisor,
+            kubeconfig=plane.operator_kubeconfig(plane.controller),
+            logs=self.logs,
+            name=name,
+            elects=True,
+        )
+
     def stop(self) -> None:
         """End every process; the files stay."""
         self._supervisor.stop_all()

@@ -49,6 +49,19 @@ class OperatorProcess:
         if process is not None:
             process.kill()
 
+    def freeze(self) -> None:
+        """Stop it in the middle of whatever it does, as a stalled machine would."""
+        self._send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on as if nothing had happened."""
+        self._send(signal.SIGCONT)
+
+    def wait_ended(self, *, timeout: float) -> bool:
+        """Wait until it has ended by itself; False when it has not in time."""
+        process = self._running()
+        return process is None or process.wait_gone(timeout=timeout)
+
     def start(self) -> None:
         """Start it again, same command and port, and wait until it is ready."""
         if self._running() is None:
@@ -59,14 +72,27 @@ class OperatorProcess:
         self.stop()
         self.start()
 
+    def _send(self, number: int) -> None:
+        process = self._running()
+        if process is not None:
+            process.send(number)
+
     def _running(self) -> Process | None:
         return self._supervisor.find(self._name)
 
 
 def start_controller(
-    supervisor: Supervisor, *, kubeconfig: Path, logs: Path
+    supervisor: Supervisor,
+    *,
+    kubeconfig: Path,
+    logs: Path,
+    name: str = CONTROLLER,
+    elects: bool = False,
 ) -> OperatorProcess:
-    """Start `pg-operator controller` and wait until its watches have listed."""
+    """Start `pg-operator controller` and wait until its watches have listed.
+
+    One that `elects` may be one of several, each under a name of its own.
+    """
 
     def component(ports: Sequence[int]) -> Component:
         address = f"{HOST}:{ports[0]}"
@@ -75,8 +101,10 @@ def start_controller(
             "--connection-namespaces=default",
             "--allow-loopback-servers",
             f"--health-address={address}",
+            *(("--leader-elect",) if elects else ()),
         )
         return _component(
+            name,
             CONTROLLER,
             options,
             kubeconfig=kubeconfig,
@@ -86,7 +114,7 @@ def start_controller(
         )
 
     supervisor.start_ready(component, ports=1, timeout=READY_SECONDS)
-    return OperatorProcess(CONTROLLER, supervisor=supervisor)
+    return OperatorProcess(name, supervisor=supervisor)
 
 
 def start_webhook(
@@ -102,6 +130,7 @@ def start_webhook(
             f"--key={certificates / 'tls.key'}",
         )
         return _component(
+            WEBHOOK,
             WEBHOOK,
             options,
             kubeconfig=kubeconfig,
@@ -137,6 +166,7 @@ def issue_webhook_certificate(directory: Path) -> bytes:
 
 def _component(
     name: str,
+    command: str,
     options: tuple[str, ...],
     *,
     kubeconfig: Path,
@@ -147,7 +177,7 @@ def _component(
     program = Path(sys.executable).parent / "pg-operator"
     return Component(
         name=name,
-        argv=(str(program), name, *options),
+        argv=(str(program), command, *options),
         log=logs / f"{name}.log",
         address=address,
         ready_url=ready_url,

@@ -52,6 +52,7 @@ async def test_run_without_certificates_is_the_controller_alone(
         namespace="pg-operator-system",
         connection_namespaces="",
         allow_loopback_servers=False,
+        leader_elect=False,
         health_address=("127.0.0.1", health),
     )
     options = WebhookOptions(

@@ -144,9 +144,12 @@ def test_webhook_stays_up_through_rollouts_and_drains_of_nodes() -> None:
     assert budget["selector"]["matchLabels"] == labels
 
 
-def test_never_two_controllers_at_once() -> None:
+def test_controller_that_takes_over_is_there_before_the_old_one_goes() -> None:
+    """Several are safe only because they elect one of themselves."""
     spec = one("Deployment", "pg-operator-controller")["spec"]
-    assert (spec["replicas"], spec["strategy"]["type"]) == (1, "Recreate")
+    assert spec["replicas"] == 2
+    assert spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    assert "--leader-elect" in container_of("controller")["args"]
 
 
 def test_serving_certificate_is_signed_by_the_long_lived_authority() -> None:
