@@ -45,7 +45,8 @@ class Held:
     """A part of a spec that is left out, and the error for which it is.
 
     `path_keys` names it by list keys, as `("permissions", "orders", "schemas", "app")`;
-    a last "privileges" means that only the entry's own privileges are left out. The
+    a last "privileges" means that only the entry's own privileges are left out, with
+    those that may be passed on. The
     names say the same: of an entry without a usable name they are None. `name` is that
     of an object in a schema, for a column that of its table.
     """
@@ -100,8 +101,8 @@ def _cut(path: str) -> tuple[str | int, ...] | None:
     cut: tuple[str | int, ...] | None = None
     for name, index in _STEP.findall(path)[1:]:  # all paths start at "spec"
         steps.append(name)
-        if name == "privileges" and cut is not None:
-            return tuple(steps)
+        if name in {"privileges", "grantable"} and cut is not None:
+            return (*cut, "privileges")
         if name not in LIST_KEYS or not index:
             break
         steps.append(int(index))
@@ -117,7 +118,7 @@ def _hold(
     kind: ObjectKind | None = None
     place: Any = spec
     for step, following in zip(cut, (*cut[1:], None), strict=True):
-        place = place[step]
+        place = place.get(step) if isinstance(step, str) else place[step]
         if isinstance(step, str):
             keys.append(step)
             kind = OBJECT_KINDS.get(step, kind)
@@ -142,7 +143,12 @@ def _remove(spec: dict[str, Any], cut: tuple[str | int, ...]) -> None:
     place: Any = spec
     for step in cut[:-1]:
         place = place[step]
-    del place[cut[-1]]
+    if cut[-1] == "privileges":
+        # What may be passed on is a part of what is granted.
+        place.pop("privileges", None)
+        place.pop("grantable", None)
+    else:
+        del place[cut[-1]]
 
 
 def _order(cut: tuple[str | int, ...]) -> tuple[tuple[int, str], ...]:

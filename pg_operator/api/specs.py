@@ -175,6 +175,7 @@ class ObjectPermission(Document):
 
     name: str
     privileges: tuple[str, ...] = ()
+    grantable: tuple[str, ...] = ()
 
 
 class TablePermission(ObjectPermission):
@@ -188,7 +189,9 @@ class SchemaPermission(Document):
 
     name: str
     privileges: tuple[str, ...] = ()
+    grantable: tuple[str, ...] = ()
     tables: tuple[TablePermission, ...] = ()
+    except_tables: tuple[str, ...] = ()
     sequences: tuple[ObjectPermission, ...] = ()
     functions: tuple[ObjectPermission, ...] = ()
     types: tuple[ObjectPermission, ...] = ()
@@ -199,6 +202,7 @@ class Permission(Document):
 
     database: str
     privileges: tuple[str, ...] = ()
+    grantable: tuple[str, ...] = ()
     parameters: Mapping[str, str] = Field(default_factory=dict)
     schemas: tuple[SchemaPermission, ...] = ()
 
@@ -226,4 +230,5 @@ class DatabaseRoleSpec(Document):
     parameters: Mapping[str, str] = Field(default_factory=dict)
     member_of: tuple[MemberOf, ...] = ()
     permissions: tuple[Permission, ...] = ()
+    grants_policy: Literal["Additive", "Exact"] = "Additive"
     deletion_policy: Literal["Delete", "Disable", "Retain"] | None = None

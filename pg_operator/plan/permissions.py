@@ -37,6 +37,15 @@ class _Entry:
     path: str
     on: Securable
     words: tuple[str, ...]
+    grantable: tuple[str, ...] = ()
+
+    def expand(self, server_version: int) -> frozenset[tuple[str, bool]]:
+        """Return the words, and again those with the grant option; `ALL` as words."""
+        return frozenset(
+            (word, grantable)
+            for grantable, written in ((False, self.words), (True, self.grantable))
+            for word in _expand(self.on.kind, written, server_version)
+        )
 
 
 def declared_scope(
@@ -53,12 +62,12 @@ def declared_scope(
     and `functions` those that exist from what is written to what they are called.
     """
     return frozenset(
-        Grant(on, word)
+        Grant(on, word, grantable)
         for permission in permissions
         for entry in _entries(permission)
         for on in {functions.get(entry.on, entry.on)} | _future(entry.on, creators)
-        for word in _expand(entry, server_version)
-        & expand_all(entry.on.kind, server_version)
+        for word, grantable in entry.expand(server_version)
+        if word in expand_all(entry.on.kind, server_version)
     )
 
 
@@ -81,10 +90,10 @@ def desired_grants(
     for entry in _entries(permission):
         on = entry.on
         known = expand_all(on.kind, server_version)
-        words = _expand(entry, server_version)
+        words = entry.expand(server_version)
         pending += [
             _unsupported(entry.path, word, server_version)
-            for word in sorted(words - known)
+            for word in sorted({word for word, _ in words} - known)
         ]
         if on.schema and on.schema not in catalog.schemas:
             if on.schema not in missing_schemas:
@@ -94,13 +103,20 @@ def desired_grants(
         objects = _objects(on, catalog) | _future(on, creators)
         if on.name not in {"", WILDCARD} and not objects:
             pending.append(_object_not_found(entry))
-        grants |= {Grant(each, word) for each in objects for word in words & known}
+        grants |= {
+            Grant(each, word, grantable)
+            for each in objects
+            for word, grantable in words
+            if word in known
+        }
     return frozenset(grants), tuple(pending)
 
 
 def wanted_objects(permission: Permission) -> frozenset[Securable]:
     """Return the objects in schemas that a permission is about, `*` as written."""
-    return frozenset(entry.on for entry in _entries(permission) if entry.on.name)
+    return frozenset(
+        replace(entry.on, without=()) for entry in _entries(permission) if entry.on.name
+    )
 
 
 def _objects(on: Securable, catalog: Catalog) -> frozenset[Securable]:
@@ -109,8 +125,11 @@ def _objects(on: Securable, catalog: Catalog) -> frozenset[Securable]:
         return frozenset({on})
     if on.name != WILDCARD:
         return catalog.objects & {catalog.functions.get(on, on)}
+    everything = replace(on, without=())
     return frozenset(
-        each for each in catalog.objects if replace(each, name=WILDCARD) == on
+        each
+        for each in catalog.objects
+        if replace(each, name=WILDCARD) == everything and each.name not in on.without
     )
 
 
@@ -121,7 +140,8 @@ def _future(
     if on.name != WILDCARD:
         return frozenset()
     return frozenset(
-        replace(on, creator=creator) for creator in creators.get(on.schema, ())
+        replace(on, creator=creator, without=())
+        for creator in creators.get(on.schema, ())
     )
 
 
@@ -133,11 +153,11 @@ def _entries(permission: Permission) -> Iterator[_Entry]:
 def _walk(permission: Permission) -> Iterator[_Entry]:
     path = f"spec.permissions[{permission.database}]"
     database = Securable("database", permission.database)
-    yield _Entry(path, database, permission.privileges)
+    yield _Entry(path, database, permission.privileges, permission.grantable)
     for schema in permission.schemas:
         under = f"{path}.schemas[{schema.name}]"
         on = Securable("schema", permission.database, schema.name)
-        yield _Entry(under, on, schema.privileges)
+        yield _Entry(under, on, schema.privileges, schema.grantable)
         yield from _walk_schema(under, on, schema)
 
 
@@ -147,10 +167,17 @@ def _walk_schema(
     for table in written.tables:
         under = f"{path}.tables[{table.name}]"
         on = replace(schema, kind="table", name=table.name)
-        yield _Entry(under, on, table.privileges)
+        if table.name == WILDCARD:
+            on = replace(on, without=tuple(sorted(written.except_tables)))
+        yield _Entry(under, on, table.privileges, table.grantable)
         for column in table.columns:
             part = replace(on, kind="column", column=column.name)
-            yield _Entry(f"{under}.columns[{column.name}]", part, column.privileges)
+            yield _Entry(
+                f"{under}.columns[{column.name}]",
+                part,
+                column.privileges,
+                column.grantable,
+            )
     others: dict[ObjectKind, tuple[ObjectPermission, ...]] = {
         "sequence": written.sequences,
         "function": written.functions,
@@ -159,14 +186,14 @@ def _walk_schema(
     for kind, entries in others.items():
         for entry in entries:
             under = f"{path}.{LISTS[kind]}[{entry.name}]"
-            yield _Entry(
-                under, replace(schema, kind=kind, name=entry.name), entry.privileges
-            )
+            on = replace(schema, kind=kind, name=entry.name)
+            yield _Entry(under, on, entry.privileges, entry.grantable)
 
 
-def _expand(entry: _Entry, server_version: int) -> frozenset[str]:
-    written = frozenset(entry.words)
-    return expand_all(entry.on.kind, server_version) if ALL in written else written
+def _expand(
+    kind: ObjectKind, written: Collection[str], server_version: int
+) -> frozenset[str]:
+    return expand_all(kind, server_version) if ALL in written else frozenset(written)
 
 
 def _unsupported(path: str, word: str, server_version: int) -> Pending:

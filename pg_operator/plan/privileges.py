@@ -5,14 +5,14 @@ are named together.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final, TypeVar
 
 from pg_operator.api.privileges import ObjectKind
 from pg_operator.api.specs import WILDCARD
-from pg_operator.plan.scope import covered
+from pg_operator.plan.scope import covered, declared
 from pg_operator.plan.state import Grant, Grants, Securable
 
 # PostgreSQL 18 locks each named table, and its lock table is finite.
@@ -39,6 +39,7 @@ class _Privileges:
     role: str
     on: tuple[Securable, ...]
     privileges: tuple[str, ...]
+    grantable: bool = False
 
     @property
     def kind(self) -> ObjectKind:
@@ -50,9 +51,10 @@ class _Privileges:
         """The database that the objects are in."""
         return self.on[0].database
 
-    def grants(self) -> Grants:
-        """Return every single word on every single object."""
-        return frozenset(Grant(on, word) for on in self.on for word in self.privileges)
+    def _words(self, *, grantable: bool) -> Grants:
+        return frozenset(
+            Grant(on, word, grantable) for on in self.on for word in self.privileges
+        )
 
     def _described(self) -> str:
         """Say words and objects; many objects by their number."""
@@ -78,18 +80,30 @@ class _Privileges:
 
 @dataclass(frozen=True, slots=True)
 class GrantPrivileges(_Privileges):
-    """GRANT words ON objects TO role."""
+    """GRANT words ON objects TO role, WITH GRANT OPTION if grantable."""
+
+    def grants(self) -> Grants:
+        """Return every single word on every single object that is held afterwards."""
+        plain = self._words(grantable=False)
+        return plain | self._words(grantable=True) if self.grantable else plain
 
     def __str__(self) -> str:
-        return f"grant {self._described()} to role {self.role}"
+        option = " with grant option" if self.grantable else ""
+        return f"grant {self._described()} to role {self.role}{option}"
 
 
 @dataclass(frozen=True, slots=True)
 class RevokePrivileges(_Privileges):
-    """REVOKE words ON objects FROM role."""
+    """REVOKE words ON objects FROM role, GRANT OPTION FOR them only if grantable."""
+
+    def grants(self) -> Grants:
+        """Return every single word on every single object that is gone afterwards."""
+        options = self._words(grantable=True)
+        return options if self.grantable else options | self._words(grantable=False)
 
     def __str__(self) -> str:
-        return f"revoke {self._described()} from role {self.role}"
+        what = "the grant option for " if self.grantable else ""
+        return f"revoke {what}{self._described()} from role {self.role}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +132,24 @@ def privilege_changes(
         scope: The scope of what is ours from now on: that is not revoked.
 
     """
-    ours = covered(held, recorded)
-    revoked = ours - covered(ours, scope)
+    # What a wildcard leaves out is not there, whoever granted it.
+    ours = covered(held, recorded | scope)
+    revoked = ours - declared(ours, scope)
+    revoked |= {grant for grant in held if grant.grantable and _base(grant) in revoked}
     # REVOKE on a table also takes the word away from each of its columns.
-    wiped = frozenset(
-        grant
-        for grant in held
-        if grant.on.kind == "column"
-        and Grant(table_of(grant.on), grant.privilege) in revoked
-    )
+    wiped = wiped_columns(held, revoked)
     granted = (desired - (held - revoked - wiped)) | (wiped - revoked)
-    revokes = _statements(RevokePrivileges, role, revoked - wiped)
-    grants = _statements(GrantPrivileges, role, granted)
+    # Who is granted the option is granted the word, and loses it with the word.
+    upgraded = {_base(grant) for grant in granted if grant.grantable}
+    options = {grant for grant in revoked if _base(grant) not in revoked}
+    revokes = [
+        *_statements(RevokePrivileges, role, revoked - options - wiped),
+        *_statements(RevokePrivileges, role, options - wiped, grantable=True),
+    ]
+    grants = [
+        *_statements(GrantPrivileges, role, granted - upgraded),
+        *_statements(GrantPrivileges, role, granted, grantable=True),
+    ]
     return PrivilegeChanges(
         # A schema opens before what is in it, and closes after.
         revokes=tuple(
@@ -141,6 +161,26 @@ def privilege_changes(
     )
 
 
+def wiped_columns(held: Grants, revoked: Grants) -> Grants:
+    """Return what is held on columns and goes with what is revoked on their tables."""
+    return frozenset(
+        grant
+        for grant in held
+        if grant.on.kind == "column"
+        and not revoked.isdisjoint(
+            {
+                Grant(table_of(grant.on), grant.privilege),
+                Grant(table_of(grant.on), grant.privilege, grant.grantable),
+            }
+        )
+    )
+
+
+def _base(grant: Grant) -> Grant:
+    """Return the privilege that an option is for; a privilege itself."""
+    return replace(grant, grantable=False)
+
+
 def table_of(column: Securable) -> Securable:
     """Return the table that a column is in."""
     return replace(column, kind="table", column="")
@@ -150,18 +190,23 @@ Statement = TypeVar("Statement", GrantPrivileges, RevokePrivileges)
 
 
 def _statements(
-    make: type[Statement], role: str, grants: Grants
+    make: type[Statement],
+    role: str,
+    grants: Collection[Grant],
+    *,
+    grantable: bool = False,
 ) -> Iterator[Statement]:
     words: defaultdict[Securable, set[str]] = defaultdict(set)
     for grant in grants:
-        words[grant.on].add(grant.privilege)
+        if grant.grantable == grantable:
+            words[grant.on].add(grant.privilege)
     groups: defaultdict[tuple[Securable, tuple[str, ...]], list[Securable]]
     groups = defaultdict(list)
     for on, held in words.items():
         groups[_home(on), tuple(sorted(held))].append(on)
     for (_, privileges), objects in sorted(groups.items()):
         for chunk in _chunks(sorted(objects), LONGEST_LIST):
-            yield make(role, chunk, privileges)
+            yield make(role, chunk, privileges, grantable)
 
 
 def _home(on: Securable) -> Securable:

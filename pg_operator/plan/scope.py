@@ -8,14 +8,55 @@ from dataclasses import replace
 
 from pg_operator.api.privileges import ObjectKind
 from pg_operator.api.specs import WILDCARD
-from pg_operator.plan.state import Grant, Grants
+from pg_operator.plan.state import Grant, Grants, Mark, RoleState
 
 
 def covered(grants: Grants, scope: Grants) -> Grants:
-    """Return those of the grants that a scope has, by name or by a wildcard."""
+    """Return those of the grants that a scope has, by name or by a wildcard.
+
+    What a wildcard leaves out counts: it may have been granted as it was created.
+    """
+    wildcards = _exceptions(scope)
     return frozenset(
-        grant for grant in grants if grant in scope or _all_of_its_kind(grant) in scope
+        grant
+        for grant in grants
+        if grant in scope or _all_of_its_kind(grant) in wildcards
     )
+
+
+def declared(grants: Grants, scope: Grants) -> Grants:
+    """Return those of the grants that a scope wants to be there."""
+    wildcards = _exceptions(scope)
+    nothing = frozenset[str]()
+    return frozenset(
+        grant
+        for grant in covered(grants, scope)
+        if grant in scope
+        or grant.on.name not in wildcards.get(_all_of_its_kind(grant), nothing)
+    )
+
+
+def _exceptions(scope: Grants) -> dict[Grant, frozenset[str]]:
+    """Return the wildcards of a scope, each with the names that it leaves out."""
+    found: dict[Grant, frozenset[str]] = {}
+    for grant in scope:
+        if grant.on.name == WILDCARD:
+            plain = replace(grant, on=replace(grant.on, without=()))
+            left_out = frozenset(grant.on.without)
+            found[plain] = found.get(plain, left_out) & left_out
+    return found
+
+
+def claim_everything(observed: RoleState, scope: Grants) -> RoleState:
+    """Return a role as if all that it holds beyond a scope had been recorded as ours.
+
+    So it is revoked: for a role that shall hold nothing else.
+    """
+    mark = observed.mark
+    if not isinstance(mark, Mark):
+        return observed
+    others = observed.grants - declared(observed.grants, scope)
+    return replace(observed, mark=replace(mark, scope=mark.scope | others))
 
 
 def databases(scope: Grants) -> frozenset[str]:

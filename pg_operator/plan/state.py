@@ -36,7 +36,7 @@ class Securable:
 
     `name` is that of the object in its schema, or the wildcard `*`; for a column it is
     the table's, for a function its signature. With a `creator`, `*` is what that role
-    will create (ALTER DEFAULT PRIVILEGES).
+    will create (ALTER DEFAULT PRIVILEGES); else it may leave some out, `without`.
     """
 
     kind: ObjectKind
@@ -45,6 +45,7 @@ class Securable:
     name: str = ""
     column: str = ""
     creator: str = ""
+    without: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if self.creator:
@@ -56,10 +57,19 @@ class Securable:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Grant:
-    """One privilege word on one object. A set of these is a role's grants."""
+    """One privilege word on one object. A set of these is a role's grants.
+
+    A `grantable` one is the right to pass it on, which comes beside the privilege
+    itself.
+    """
 
     on: Securable
     privilege: str
+    grantable: bool = False
+
+    def __str__(self) -> str:
+        option = " WITH GRANT OPTION" if self.grantable else ""
+        return f"{self.privilege}{option}"
 
 
 Grants = frozenset[Grant]

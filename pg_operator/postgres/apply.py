@@ -333,7 +333,7 @@ def _without_effect(wrong: Grants, *, is_grant: bool) -> Iterator[Pending]:
     """Say of each object what could not be granted or revoked on it."""
     by_object = groupby(sorted(wrong), key=lambda grant: grant.on)
     for on, grants in by_object:
-        what = ", ".join(grant.privilege for grant in grants)
+        what = ", ".join(map(str, grants))
         message = (
             f"{what} on {on} could not be granted: the operator's login may not pass "
             "it on; make the login a member of the owner of the object"

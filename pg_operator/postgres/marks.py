@@ -19,6 +19,7 @@ from typing import Any, Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from pg_operator.api.privileges import ObjectKind
 from pg_operator.api.secret import SecretText
 from pg_operator.plan.state import (
     Claimant,
@@ -38,6 +39,7 @@ KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
 # Every object has a kind and a database.
 SHORTEST: Final = 2
+OPTION: Final = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +157,14 @@ def _unpack(packed: Mapping[str, Any]) -> Mark:
 
 
 def _pack_scope(scope: Grants) -> list[list[Any]]:
-    """Write each object once: its words, then its fields up to the last one set."""
+    """Write each object once: its words, then its fields up to the last one set.
+
+    A word with the grant option has a star behind it, as in an ACL.
+    """
     words: dict[Securable, list[str]] = {}
     for grant in sorted(scope):
-        words.setdefault(grant.on, []).append(grant.privilege)
+        star = OPTION if grant.grantable else ""
+        words.setdefault(grant.on, []).append(f"{grant.privilege}{star}")
     return [[privileges, *_fields(on)] for on, privileges in words.items()]
 
 
@@ -169,9 +175,20 @@ def _fields(on: Securable) -> list[Any]:
     return values
 
 
+def _securable(kind: ObjectKind, *fields: Any) -> Securable:
+    values: list[Any] = [
+        tuple(each) if isinstance(each, list) else each for each in fields
+    ]
+    return Securable(kind, *values)
+
+
 def _unpack_scope(packed: list[list[Any]]) -> Grants:
     return frozenset(
-        Grant(Securable(*fields), privilege)
+        Grant(
+            _securable(*fields),
+            privilege.removesuffix(OPTION),
+            grantable=privilege.endswith(OPTION),
+        )
         for privileges, *fields in packed
         for privilege in privileges
     )

@@ -18,7 +18,8 @@ from pg_operator.postgres.marks import PREFIX
 from pg_operator.postgres.rows import read_rows
 
 _DATABASE_GRANTS: Final = """
-SELECT DISTINCT d.datname::text, a.privilege_type
+SELECT DISTINCT d.datname::text, a.privilege_type,
+       a.is_grantable OR d.datdba = a.grantee
 FROM pg_catalog.pg_shdepend AS s
 JOIN pg_catalog.pg_database AS d ON d.oid = s.objid
 CROSS JOIN LATERAL pg_catalog.aclexplode(
@@ -92,7 +93,7 @@ object AS (
     WHERE classid = 'pg_catalog.pg_default_acl'::pg_catalog.regclass
       AND d.defaclobjtype IN ('r', 'S', 'f', 'T'))
 SELECT DISTINCT o.kind, n.nspname::text, o.name, o.part, o.creator,
-       a.privilege_type, o.owner = a.grantee
+       a.privilege_type, a.is_grantable, o.owner = a.grantee
 FROM object AS o
 JOIN pg_catalog.pg_namespace AS n ON n.oid = o.home
 CROSS JOIN LATERAL pg_catalog.aclexplode(o.acl) AS a
@@ -132,12 +133,14 @@ class Holdings:
 async def observe_holdings(connection: Connection, role: str) -> Holdings:
     """Read what a role holds itself inside the connected database."""
     database = connection.info.dbname
-    grants, owned = set(), set()
-    for kind, schema, name, column, creator, privilege, is_owner in await read_rows(
+    grants, owned = set[Grant](), set[Securable]()
+    for *names, privilege, is_grantable, is_owner in await read_rows(
         connection, _HOLDINGS, role=role
     ):
+        kind, schema, name, column, creator = names
         on = Securable(kind, database, schema, name, column, creator)
-        grants.add(Grant(on, privilege))
+        # An owner may always pass on what it has.
+        grants |= _held(on, privilege, grantable=is_grantable or is_owner)
         if is_owner:
             owned.add(on)
     return Holdings(frozenset(grants), frozenset(owned))
@@ -170,9 +173,14 @@ async def observe_grants(connection: Connection, role: str) -> Grants:
 
 async def observe_database_grants(connection: Connection, role: str) -> Grants:
     """Read what a role holds itself on databases, from any database."""
-    return frozenset(
-        Grant(Securable("database", database), privilege)
-        for database, privilege in await read_rows(
-            connection, _DATABASE_GRANTS, role=role
+    rows = await read_rows(connection, _DATABASE_GRANTS, role=role)
+    return frozenset[Grant]().union(
+        *(
+            _held(Securable("database", database), privilege, grantable=grantable)
+            for database, privilege, grantable in rows
         )
     )
+
+
+def _held(on: Securable, privilege: str, *, grantable: bool) -> set[Grant]:
+    return {Grant(on, privilege), Grant(on, privilege, grantable)}

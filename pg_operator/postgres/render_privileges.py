@@ -1,7 +1,7 @@
 """GRANT and REVOKE as SQL."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, LiteralString
 
 from psycopg import sql
 
@@ -28,12 +28,7 @@ def render_privileges(operation: GrantPrivileges | RevokePrivileges) -> sql.Comp
         on = on[:1]
     objects = sql.SQL(", ").join(map(_object, on))
     kind = _KINDS[operation.kind]
-    if isinstance(operation, GrantPrivileges):
-        return sql.SQL("GRANT {} ON {} {} TO {}").format(words, kind, objects, role)
-    # What the role passed on goes, too: it must not keep a right by lending it.
-    return sql.SQL("REVOKE {} ON {} {} FROM {} CASCADE").format(
-        words, kind, objects, role
-    )
+    return _form(operation, "{} ON {} {}").format(words, kind, objects, role)
 
 
 def _default_privileges(
@@ -45,13 +40,21 @@ def _default_privileges(
     start = sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA {}").format(
         creators, quote_name(operation.on[0].schema)
     )
-    form = (
-        "{} GRANT {} ON {} TO {}"
-        if isinstance(operation, GrantPrivileges)
-        else "{} REVOKE {} ON {} FROM {} CASCADE"
-    )
     kind = _FUTURE_KINDS[operation.kind]
-    return sql.SQL(form).format(start, words, kind, role)
+    action = _form(operation, "{} ON {}").format(words, kind, role)
+    return sql.SQL("{} {}").format(start, action)
+
+
+def _form(
+    operation: GrantPrivileges | RevokePrivileges, what: LiteralString
+) -> sql.SQL:
+    """Return the statement around what is granted, with a place for the role."""
+    if isinstance(operation, GrantPrivileges):
+        option = " WITH GRANT OPTION" if operation.grantable else ""
+        return sql.SQL("GRANT " + what + " TO {}" + option)
+    # What the role passed on goes, too: it must not keep a right by lending it.
+    option = "GRANT OPTION FOR " if operation.grantable else ""
+    return sql.SQL("REVOKE " + option + what + " FROM {} CASCADE")
 
 
 def render_words(kind: ObjectKind, words: Sequence[str]) -> sql.Composed:

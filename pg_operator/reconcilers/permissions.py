@@ -1,6 +1,6 @@
 """What a role's permissions mean on the server as it is now."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,7 +18,6 @@ from pg_operator.plan.state import (
     NOBODY,
     DatabaseState,
     Dependencies,
-    Grant,
     Grants,
     Mark,
     Pending,
@@ -76,6 +75,7 @@ class _Entry:
     kept: Grants = frozenset()
     pending: tuple[Pending, ...] = ()
     source: tuple[Key, DatabaseSpec] | None = None
+    must_enter: bool = False
 
 
 async def resolve_permissions(
@@ -86,17 +86,19 @@ async def resolve_permissions(
     link: Link,
     observed: RoleState,
     faulty: Sequence[Held] = (),
+    others: Collection[str] = (),
 ) -> Resolved:
     """Observe every database that the role has, had or wants grants in.
 
     What cannot be granted yet (a database, schema or table is missing, an entry is
     `faulty`) is pending, and what the role had there is left alone. What it may not
-    have (any more) is left out, and so revoked.
+    have (any more) is left out, and so revoked. `others` are further databases to look
+    into, for a role that may hold nothing else.
     """
     mark = observed.mark
     recorded: Grants = mark.scope if isinstance(mark, Mark) else frozenset()
     resolved = _leave_alone(faulty, recorded)
-    for entry in await _observe_entries(context, key, spec, link, recorded):
+    for entry in await _observe_entries(context, key, spec, link, recorded, others):
         declared = NOBODY
         if entry.permission is not None and entry.source is not None:
             declared = await declared_creators(
@@ -128,11 +130,16 @@ def _leave_alone(faulty: Sequence[Held], recorded: Grants) -> Resolved:
 
 
 async def _observe_entries(
-    context: Context, key: Key, spec: DatabaseRoleSpec, link: Link, recorded: Grants
+    context: Context,
+    key: Key,
+    spec: DatabaseRoleSpec,
+    link: Link,
+    recorded: Grants,
+    others: Collection[str],
 ) -> list[_Entry]:
     """Look from outside at every database that is named, and judge each entry."""
     permissions = {permission.database: permission for permission in spec.permissions}
-    names = sorted(permissions.keys() | databases(recorded))
+    names = sorted(permissions.keys() | databases(recorded) | {*others})
     async with link.connections.session() as connection:
         states = [
             await observe_database(connection, name, keyring=context.keyring)
@@ -142,7 +149,7 @@ async def _observe_entries(
     for state in states:
         permission = permissions.get(state.name)
         if permission is None:
-            entries.append(_Entry(state))
+            entries.append(_Entry(state, must_enter=state.name in others))
         else:
             cluster = spec.database_cluster_ref.name
             entries.append(_judge(context, key, cluster, permission, state, recorded))
@@ -270,7 +277,7 @@ def _ours_to_change(holdings: Holdings, wanted: Grants) -> Grants:
         for grant in wanted
         if grant.on.kind == "column"
         and table_of(grant.on) in holdings.owned
-        and Grant(table_of(grant.on), grant.privilege) in holdings.grants
+        and replace(grant, on=table_of(grant.on)) in holdings.grants
     )
     return held | by_table
 
@@ -286,7 +293,7 @@ def _leave_shut(entry: _Entry, observed: RoleState, why: str) -> Resolved:
     if entry.permission is None:
         held = frozenset(grant for grant in held if grant.on.kind != "database")
     pending = entry.pending
-    if held or entry.permission is not None:
+    if held or entry.permission is not None or entry.must_enter:
         message = f"{why}; its privileges are looked at again when it can be entered"
         path = f"spec.permissions[{name}]"
         pending += (Pending(path, Reason.DATABASE_NOT_READY, message),)

@@ -14,6 +14,7 @@ from pg_operator.plan.desired import Entitlements, desired_role
 from pg_operator.plan.diff import diff
 from pg_operator.plan.operations import AlterRole, MarkRole, Plan
 from pg_operator.plan.policies import Ownership, ownership
+from pg_operator.plan.scope import claim_everything
 from pg_operator.plan.state import (
     Claimant,
     Dependencies,
@@ -74,8 +75,16 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
     if isinstance(password, Blocked) and not observed.exists:
         raise password
 
+    exact = spec.grants_policy == "Exact"
+    others = dependencies.granted_in if exact else ()
     resolved = await resolve_permissions(
-        context, key, spec, link=link, observed=observed, faulty=guarded.held
+        context,
+        key,
+        spec,
+        link=link,
+        observed=observed,
+        faulty=guarded.held,
+        others=others,
     )
     entitlements = Entitlements(
         await resolve_memberships(
@@ -98,6 +107,8 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
     )
     resolved = replace(resolved, pending=resolved.pending + entitlements.pending)
     observed = with_grants(observed, resolved, dependencies)
+    if exact:
+        observed = claim_everything(observed, resolved.scope)
     desired = desired_role(
         spec,
         claimant=found.claimant,

@@ -58,6 +58,7 @@ ROLE: Document = {
             {
                 "database": "orders",
                 "privileges": ["CONNECT", "TEMPORARY"],
+                "grantable": ["CONNECT"],
                 "schemas": [
                     {
                         "name": "app",
@@ -73,12 +74,14 @@ ROLE: Document = {
                         "sequences": [{"name": "*", "privileges": ["USAGE"]}],
                         "functions": [{"name": "f(int)", "privileges": ["EXECUTE"]}],
                         "types": [{"name": "money", "privileges": ["ALL"]}],
+                        "exceptTables": ["audit_log"],
                     },
                     {"name": "audit", "privileges": ["ALL"]},
                 ],
             },
             {"database": "shop", "privileges": ["CONNECT"]},
         ],
+        "grantsPolicy": "Exact",
         "deletionPolicy": "Disable",
     }
 }

@@ -28,7 +28,6 @@ from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges, table
 from pg_operator.plan.state import (
     UNSET,
     DatabaseState,
-    Grant,
     Grants,
     Membership,
     Memberships,
@@ -162,8 +161,7 @@ def _taken(operation: RevokePrivileges, held: Grants) -> Grants:
     return named | {
         grant
         for grant in held
-        if grant.on.kind == "column"
-        and Grant(table_of(grant.on), grant.privilege) in named
+        if grant.on.kind == "column" and replace(grant, on=table_of(grant.on)) in named
     }
 
 

@@ -49,6 +49,16 @@ def test_error_in_a_table_holds_that_table_only() -> None:
     )
 
 
+def test_words_that_may_be_passed_on_go_with_the_privileges() -> None:
+    for words in ({"privileges": ["CONECT"]}, {}):
+        faulty = {"database": "orders", **words, "grantable": ["CONNECT"]}
+        guarded = guarded_role([faulty])
+        assert guarded.spec["permissions"] == [{"database": "orders"}]
+        assert {held.path_keys for held in guarded.held} == {
+            ("permissions", "orders", "privileges")
+        }
+
+
 def test_error_in_a_column_or_sequence_holds_that_one_only() -> None:
     columns = [{"name": "*"}, {"name": "id", "privileges": ["SELECT"]}]
     sequences = [{"name": "ids", "privileges": ["SELCT"]}, {"name": "*"}]

@@ -654,3 +654,40 @@ def test_cluster_cannot_open_what_makes_a_superuser() -> None:
         "spec.allowedParameters[1]": "parameter-name",
     }
     assert "take over" in refused.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("privileges", "grantable", "allowed"),
+    [
+        (["SELECT", "INSERT"], ["SELECT"], True),
+        (["ALL"], ["SELECT"], True),
+        (["ALL"], ["ALL"], True),
+        (["SELECT"], ["INSERT"], False),
+        (["SELECT"], ["ALL"], False),
+        ([], ["SELECT"], False),
+    ],
+)
+def test_only_what_is_granted_can_be_grantable(
+    *, privileges: list[str], grantable: list[str], allowed: bool
+) -> None:
+    entry = {"name": "a", "privileges": privileges, "grantable": grantable}
+    schema = {"name": "app", "privileges": ["USAGE"], "tables": [entry]}
+    verdict = validate_databaserole(granted(["CONNECT"], schemas=[schema]))
+    path = "spec.permissions[0].schemas[0].tables[0].grantable"
+    assert rules(verdict) == ({} if allowed else {path: "grantable"})
+
+
+def test_tables_left_out_are_named_once_and_of_a_wildcard() -> None:
+    schema: Document = {
+        "name": "app",
+        "privileges": ["USAGE"],
+        "tables": [{"name": "a", "privileges": ["SELECT"]}],
+        "exceptTables": ["secret", "*", "secret"],
+    }
+    verdict = validate_databaserole(granted(["CONNECT"], schemas=[schema]))
+    under = "spec.permissions[0].schemas[0].exceptTables"
+    assert rules(verdict) == {
+        f"{under}[1]": "except-wildcard",
+        f"{under}[2]": "duplicate",
+    }
+    assert verdict.warnings == (f"{under}: has no effect without the table '*'",)

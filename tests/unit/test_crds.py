@@ -142,6 +142,7 @@ def test_crds_offer_the_choices_of_validation() -> None:
     ):
         assert tuple(schema["items"]["enum"]) == attributes.ATTRIBUTES
     assert choices("DatabaseRole", "deletionPolicy") == role.DELETION_POLICIES
+    assert choices("DatabaseRole", "grantsPolicy") == role.GRANTS_POLICIES
     assert sorted(choices("Database", "encoding")) == sorted(values.SERVER_ENCODINGS)
 
 

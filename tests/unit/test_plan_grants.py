@@ -7,7 +7,7 @@ import pytest
 
 from pg_operator.api.privileges import PRIVILEGES
 from pg_operator.plan.permissions import declared_scope, desired_grants, wanted_objects
-from pg_operator.plan.scope import covered, databases, hold
+from pg_operator.plan.scope import covered, databases, declared, hold
 from pg_operator.plan.state import Catalog, Grants, Securable
 from tests.unit.plan_examples import (
     PG18,
@@ -162,6 +162,41 @@ def test_function_is_what_its_signature_means() -> None:
         | on_function("gone(int)", "EXECUTE")
         | on_type("*", "USAGE")
     )
+
+
+def test_grantable_words_are_held_with_and_without_the_option() -> None:
+    tables = [{"name": "a", "privileges": ["ALL"], "grantable": ["SELECT"]}]
+    entry = permission(
+        privileges=["CONNECT"],
+        grantable=["ALL"],
+        schemas=[{"name": "app", "tables": tables}],
+    )
+    grants, _ = desired_grants(entry, catalog=CATALOG, server_version=PG18)
+    option = {replace(one, grantable=True) for one in on_table("a", "SELECT")}
+    # ALL of `grantable` is every word of the kind; validation keeps it to the granted.
+    assert {grant for grant in grants if grant.on.kind == "table"} == (
+        on_table("a", *TABLE_WORDS) | option
+    )
+    assert grants <= declared_scope([entry], server_version=PG18) == grants
+
+
+def test_wildcard_leaves_out_what_it_is_told_to() -> None:
+    schema = {
+        "name": "app",
+        "tables": [
+            {"name": "*", "privileges": ["SELECT", "INSERT"]},
+            {"name": "b", "privileges": ["INSERT"]},
+        ],
+        "exceptTables": ["b"],
+    }
+    entry = permission(schemas=[schema])
+    grants, _ = desired_grants(entry, catalog=CATALOG, server_version=PG18)
+    assert grants == on_table("a", "SELECT", "INSERT") | on_table("b", "INSERT")
+    scope = declared_scope([entry], server_version=PG18)
+    held = on_table("b", "SELECT", "INSERT") | on_table("c", "SELECT")
+    # It may have come with its creation, so it counts, but it is not to be there.
+    assert covered(held, scope) == held
+    assert declared(held, scope) == on_table("b", "INSERT") | on_table("c", "SELECT")
 
 
 def test_wildcard_is_of_one_kind() -> None:

@@ -7,6 +7,7 @@ with two schemas and a few objects of each kind, of which any may be missing.
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TypeVar
 
 from hypothesis import given, settings
@@ -37,7 +38,7 @@ from pg_operator.plan.policies import sentinel
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.rights import MEMBERSHIP_OPTIONS
 from pg_operator.plan.role_properties import DesiredProperties
-from pg_operator.plan.scope import covered, hold
+from pg_operator.plan.scope import covered, declared, hold
 from pg_operator.plan.state import (
     Catalog,
     DatabaseState,
@@ -113,7 +114,7 @@ def grants_of_world(*extra_words: str, wild: bool = False) -> list[Grant]:
     """Return every privilege on every object; `wild` adds those on all of a kind."""
     more = ("*",) if wild else ()
     return sorted(
-        grant
+        option
         for name in NAMES
         for grants in (
             on_database(name, "CONNECT", "CREATE", *extra_words),
@@ -124,7 +125,20 @@ def grants_of_world(*extra_words: str, wild: bool = False) -> list[Grant]:
             ),
         )
         for grant in grants
+        for option in with_options(grant)
     )
+
+
+def with_options(grant: Grant) -> list[Grant]:
+    """Return a grant, and the right to pass it on for some."""
+    passed_on = {"SELECT", "EXECUTE", "CONNECT", "ALL"}
+    options = [replace(grant, grantable=True)] if grant.privilege in passed_on else []
+    return [grant, *options]
+
+
+def possible(grants: list[Grant]) -> Grants:
+    """Add the privileges that options are for."""
+    return frozenset(grants) | {replace(grant, grantable=False) for grant in grants}
 
 
 def grants_of_schema(
@@ -156,23 +170,34 @@ def spelled(*extra_words: str) -> list[Grant]:
     ]
 
 
-held_grants = subsets(*grants_of_world()).map(frozenset)
-scopes = subsets(*grants_of_world(wild=True)).map(frozenset)
+held_grants = subsets(*grants_of_world()).map(possible)
+scopes = subsets(*grants_of_world(wild=True)).map(possible)
 
 
-def spell(grants: list[Grant]) -> tuple[Permission, ...]:
-    """Write grants as `permissions`."""
-    words: defaultdict[Securable, list[str]] = defaultdict(list)
-    for grant in grants:
-        words[grant.on].append(grant.privilege)
+Words = dict[str, list[str]]
+
+
+def spell(
+    drawn: tuple[list[Grant], list[tuple[str, str, str]]],
+) -> tuple[Permission, ...]:
+    """Write grants as `permissions`, with tables that wildcards leave out."""
+    grants, left_out = drawn
+    words: defaultdict[Securable, Words]
+    words = defaultdict(lambda: {"privileges": [], "grantable": []})
+    for grant in sorted(possible(grants)):
+        kind = "grantable" if grant.grantable else "privileges"
+        words[grant.on][kind].append(grant.privilege)
     return tuple(
         permission(
             name,
-            privileges=words[Securable("database", name)],
+            **words[Securable("database", name)],
             schemas=[
                 {
                     "name": schema,
-                    "privileges": words[Securable("schema", name, schema)],
+                    **words[Securable("schema", name, schema)],
+                    "exceptTables": [
+                        table for *at, table in left_out if at == [name, schema]
+                    ],
                     **spell_objects(Securable("schema", name, schema), words),
                 }
                 for schema in SCHEMAS
@@ -183,13 +208,13 @@ def spell(grants: list[Grant]) -> tuple[Permission, ...]:
 
 
 def spell_objects(
-    schema: Securable, words: Mapping[Securable, list[str]]
+    schema: Securable, words: Mapping[Securable, Words]
 ) -> dict[str, list[dict[str, object]]]:
     """Write what is granted on objects of a schema."""
 
     def entries(kind: ObjectKind) -> list[dict[str, object]]:
         return [
-            {"name": on.name, "privileges": words[on]}
+            {"name": on.name, **words[on]}
             for on in words
             if replace(on, name="") == replace(schema, kind=kind)
         ]
@@ -200,7 +225,7 @@ def spell_objects(
             table = tables.setdefault(on.name, {"name": on.name})
             columns = table.setdefault("columns", [])
             assert isinstance(columns, list)
-            columns.append({"name": on.column, "privileges": words[on]})
+            columns.append({"name": on.column, **words[on]})
     return {
         "tables": list(tables.values()),
         "sequences": entries("sequence"),
@@ -209,7 +234,9 @@ def spell_objects(
     }
 
 
-permissions = subsets(*spelled("ALL")).map(spell)
+permissions = st.tuples(
+    subsets(*spelled("ALL")), subsets(*product(NAMES, SCHEMAS, TABLES))
+).map(spell)
 
 
 @dataclass(frozen=True)
@@ -264,6 +291,11 @@ class Case:
                 replace(memberships, scope=memberships.scope | kept), self.properties
             ),
         )
+
+    @property
+    def scope(self) -> Grants:
+        """What is to be recorded in the end."""
+        return recorded_scope(self.desired(self.observed))
 
     def plan(self, observed: RoleState) -> Plan:
         """Return what one reconcile would write."""
@@ -444,9 +476,15 @@ def test_every_grant_we_hold_is_in_the_recorded_scope_at_any_moment(
 def test_only_what_the_recorded_scope_has_is_revoked(case: Case) -> None:
     for operation in case.plan(case.observed).operations:
         if isinstance(operation, RevokePrivileges):
-            words = operation.grants()
-            assert covered(words, recorded_scope(case.observed)) == words
-            assert words <= case.observed.grants
+            words = operation.grants() & case.observed.grants
+            assert words
+            # What a new wildcard leaves out is not to be there, whoever granted it.
+            scope = recorded_scope(case.observed) | case.scope
+            assert {
+                grant
+                for grant in words - covered(words, scope)
+                if replace(grant, grantable=False) not in words
+            } == set()
 
 
 @laws
@@ -455,9 +493,13 @@ def test_role_holds_what_is_desired_and_keeps_what_is_foreign(case: Case) -> Non
     after = case.reconcile(case.observed)
     desired = case.desired(case.observed)
     held = case.observed.grants
-    foreign = held - covered(held, recorded_scope(case.observed))
-    kept = covered(held, desired.mark.scope)  # type: ignore[union-attr]
-    assert after.grants == desired.grants | foreign | kept
+    foreign = held - covered(held, recorded_scope(case.observed) | case.scope)
+    kept = declared(held, case.scope)
+    expected = desired.grants | foreign | kept
+    # An option does not outlive its privilege.
+    assert after.grants == {
+        grant for grant in expected if replace(grant, grantable=False) in expected
+    }
 
 
 @laws

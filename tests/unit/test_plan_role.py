@@ -25,7 +25,7 @@ from pg_operator.plan.privileges import (
     GrantPrivileges,
     RevokePrivileges,
 )
-from pg_operator.plan.scope import hold
+from pg_operator.plan.scope import claim_everything, hold
 from pg_operator.plan.state import (
     DatabaseState,
     Grants,
@@ -365,6 +365,55 @@ def test_column_that_goes_with_its_table_is_not_revoked_itself() -> None:
         ),
         revoke("table", "SELECT", objects=("a",), schema="app"),
     )
+
+
+def test_option_is_granted_with_its_word_and_taken_away_alone() -> None:
+    word = on_table("a", "SELECT")
+    option = frozenset(replace(one, grantable=True) for one in word)
+    (on,) = (one.on for one in word)
+    wanted = word | option | on_table("a", "INSERT")
+    (inside,) = plan(marked_role(scope=wanted), grants=wanted).batches()
+    assert inside.operations == (
+        grant("table", "INSERT", objects=("a",), schema="app"),
+        GrantPrivileges("app", (on,), ("SELECT",), grantable=True),
+    )
+    less = plan(marked_role(grants=wanted, scope=wanted), grants=word)
+    assert less.operations[0] == RevokePrivileges("app", (on,), ("INSERT",))
+    assert less.operations[1] == RevokePrivileges(
+        "app", (on,), ("SELECT",), grantable=True
+    )
+    # Gone with the word, whoever gave it.
+    nothing = plan(marked_role(grants=word | option, scope=word))
+    assert nothing.operations[0] == revoke(
+        "table", "SELECT", objects=("a",), schema="app"
+    )
+
+
+def test_table_that_a_wildcard_leaves_out_is_revoked() -> None:
+    (grant_,) = on_table("*", "SELECT")
+    scope = frozenset({replace(grant_, on=replace(grant_.on, without=("b",)))})
+    held = on_table("a", "SELECT") | on_table("b", "SELECT")
+    inside = plan(
+        marked_role(grants=held, scope=on_table("*", "SELECT")),
+        grants=on_table("a", "SELECT"),
+        scope=scope,
+    ).batches()[1]
+    assert inside.operations == (
+        revoke("table", "SELECT", objects=("b",), schema="app"),
+    )
+
+
+def test_role_that_may_hold_nothing_else_loses_the_rest() -> None:
+    ours = on_table("a", "SELECT")
+    foreign = on_table("a", "DELETE") | on_database("stock", "CONNECT")
+    observed = claim_everything(marked_role(grants=ours | foreign, scope=ours), ours)
+    taken = [one for one in operations(observed, grants=ours) if "revoke" in str(one)]
+    assert taken == [
+        RevokePrivileges("app", securables("database", "", ("stock",)), ("CONNECT",)),
+        revoke("table", "DELETE", objects=("a",), schema="app"),
+    ]
+    exact = marked_role(grants=ours, scope=ours)
+    assert claim_everything(exact, ours) == exact
 
 
 def test_future_objects_are_moved_from_one_creator_to_the_next() -> None:

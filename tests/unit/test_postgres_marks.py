@@ -21,7 +21,16 @@ CLAIMANT = Claimant("owner", "DatabaseRole", "team-a", "uid-a", "reader")
 ON = "role:reader"
 
 names = st.text(max_size=12)
+wildcards = st.builds(
+    Securable,
+    st.just("table"),
+    names,
+    names,
+    st.just("*"),
+    without=st.lists(names, max_size=3).map(tuple),
+)
 securables = st.one_of(
+    wildcards,
     st.builds(Securable, st.just("database"), names),
     st.builds(Securable, st.just("schema"), names, names),
     st.builds(Securable, st.sampled_from(("table", "sequence")), names, names, names),
@@ -40,7 +49,12 @@ marks = st.builds(
     ),
     state=st.sampled_from(("managed", "released")),
     scope=st.frozensets(
-        st.builds(Grant, securables, st.sampled_from(("SELECT", "USAGE", "CREATE")))
+        st.builds(
+            Grant,
+            securables,
+            st.sampled_from(("SELECT", "USAGE", "CREATE")),
+            st.booleans(),
+        )
     ),
     memberships=st.frozensets(names),
     attributes=st.frozensets(names),

@@ -113,7 +113,7 @@ def privileges(
         on = securables(kind, "db", draw(signatures), schema)
     if kind == "column":
         on = tuple(Securable(kind, "db", schema, table, name) for name in objects)
-    return make(draw(names), on, draw(words(kind)))
+    return make(draw(names), on, draw(words(kind)), draw(st.booleans()))
 
 
 booleans = st.none() | st.booleans()
@@ -322,6 +322,14 @@ def test_signature_that_the_server_did_not_write_is_refused(signature: str) -> N
     on = securables("function", "db", (signature,), "app")
     with pytest.raises(Rejected):
         sql_of(GrantPrivileges("app", on, ("EXECUTE",)))
+
+
+def test_grant_option_is_granted_and_revoked() -> None:
+    on = securables("table", "db", ("orders",), "app")
+    granted = parse(sql_of(GrantPrivileges("app", on, ("SELECT",), grantable=True)))
+    assert (granted.is_grant, granted.grant_option) == (True, True)
+    revoked = parse(sql_of(RevokePrivileges("app", on, ("SELECT",), grantable=True)))
+    assert (revoked.is_grant, revoked.grant_option) == (False, True)
 
 
 def test_revoke_takes_along_what_was_passed_on() -> None:

@@ -35,7 +35,7 @@ def check_permissions(permissions: Field, *, logs_in: bool) -> None:
 def _check_permission(permission: Field, *, logs_in: bool) -> None:
     database = permission["database"].require("must be the name of a database")
     database.check_text(_database_problem)
-    _check_privileges(permission["privileges"], "database")
+    _check_privileges(permission, "database")
     check_parameters(permission["parameters"])
     schemas = permission["schemas"].entries(most=MOST_SCHEMAS, list_key="name")
     granting = [schema for schema in schemas if _check_schema(schema)]
@@ -47,7 +47,8 @@ def _check_schema(schema: Field) -> bool:
     """Check a schema of a permission, and tell whether it grants anything."""
     schema["name"].require("must be the name of a schema").check_text(_schema_problem)
     own = schema["privileges"]
-    _check_privileges(own, "schema")
+    _check_privileges(schema, "schema")
+    _check_except_tables(schema)
     inside = [
         kinds
         for kinds, most, check in (
@@ -93,11 +94,44 @@ def _check_object(
     hint = "" if kind == "column" else f", or '{WILDCARD}' for all"
     name = entry["name"].require(f"must be the name of a {kind}{hint}")
     name.check_text(rule)
-    _check_privileges(entry["privileges"], kind)
+    _check_privileges(entry, kind)
     return bool(entry["privileges"].texts())
 
 
-def _check_privileges(privileges: Field, kind: ObjectKind) -> None:
+def _check_except_tables(schema: Field) -> None:
+    excepted = schema["exceptTables"]
+    seen: set[str] = set()
+    for name in excepted.entries(most=MOST_TABLES):
+        name.check_text(_excepted_problem)
+        if isinstance(name.value, str):
+            if name.value in seen:
+                detail = "must be listed once"
+                name.refuse(Problem("duplicate", detail, "FieldValueDuplicate"))
+            seen.add(name.value)
+    tables = schema["tables"].value
+    names = (
+        [each.get("name") for each in tables if isinstance(each, dict)]
+        if (isinstance(tables, list))
+        else []
+    )
+    if seen and WILDCARD not in names:
+        excepted.warn(f"has no effect without the table '{WILDCARD}'")
+
+
+def _check_privileges(entry: Field, kind: ObjectKind) -> None:
+    """Check the words that an entry grants, and those that may be passed on."""
+    _check_words(entry["privileges"], kind)
+    grantable = entry["grantable"]
+    _check_words(grantable, kind)
+    granted = entry["privileges"].texts()
+    beyond = grantable.texts() & {*words(kind)} - granted
+    if beyond and ALL not in granted:
+        listed = ", ".join(f"'{word}'" for word in sorted(beyond))
+        detail = f"must only have words of `privileges`, which lacks {listed}"
+        grantable.refuse(Problem("grantable", detail))
+
+
+def _check_words(privileges: Field, kind: ObjectKind) -> None:
     seen: set[str] = set()
     for privilege in privileges.entries(most=MOST_PRIVILEGES):
         if not privilege.has_type("string"):
@@ -125,6 +159,13 @@ def _schema_problem(name: str) -> Problem | None:
     if is_system_schema(name):
         detail = "privileges in schemas of PostgreSQL itself may not be granted"
         return Problem("system-schema", detail, "FieldValueForbidden")
+    return referred_name_problem(name)
+
+
+def _excepted_problem(name: str) -> Problem | None:
+    if name == WILDCARD:
+        detail = f"must be the name of a table; leave out the table '{WILDCARD}'"
+        return Problem("except-wildcard", detail)
     return referred_name_problem(name)
 
 

@@ -19,6 +19,7 @@ from pg_operator.api.validation.memberships import check_member_of
 from pg_operator.api.validation.parameters import check_parameters
 from pg_operator.api.validation.permissions import check_permissions
 
+GRANTS_POLICIES: Final = ("Additive", "Exact")
 DELETION_POLICIES: Final = ("Delete", "Disable", "Retain")
 
 
@@ -34,6 +35,7 @@ def check_role(spec: Field) -> None:
     check_parameters(spec["parameters"])
     check_member_of(spec)
     spec["deletionPolicy"].check_choice(*DELETION_POLICIES)
+    spec["grantsPolicy"].check_choice(*GRANTS_POLICIES)
     logs_in = spec["login"].value is True or (
         spec["password"].is_present and spec["login"].value is not False
     )
