@@ -90,6 +90,21 @@ class AllowedNamespaces(Document):
                 return False
 
 
+class Adoptable(Document):
+    """A database or role that objects of one namespace may take over."""
+
+    name: str
+    namespace: str
+
+
+class Adoption(Document):
+    """What objects with `adopt: true` may take over on a DatabaseCluster."""
+
+    policy: Literal["Never", "Released", "Listed"]
+    databases: tuple[Adoptable, ...] = ()
+    roles: tuple[Adoptable, ...] = ()
+
+
 class DatabaseClusterSpec(Document):
     """One PostgreSQL server."""
 
@@ -101,6 +116,8 @@ class DatabaseClusterSpec(Document):
     allowed_role_attributes: tuple[RoleAttribute, ...] = ()
     allowed_parameters: tuple[str, ...] = ()
     allowed_extensions: tuple[str, ...] = ()
+    adoption: Adoption = Adoption(policy="Released")
+    previous_owner_ids: tuple[str, ...] = ()
     max_connections: int = 4
     resync_interval: str = "10m"
 
@@ -140,6 +157,7 @@ class DatabaseSpec(Document):
     database_service_name: str | None = None
     public_privileges: Literal["Revoke", "Keep"] | None = None
     allowed_namespaces: AllowedNamespaces = AllowedNamespaces(from_="Same")
+    adopt: bool | None = None
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
 
     @property
@@ -231,4 +249,5 @@ class DatabaseRoleSpec(Document):
     member_of: tuple[MemberOf, ...] = ()
     permissions: tuple[Permission, ...] = ()
     grants_policy: Literal["Additive", "Exact"] = "Additive"
+    adopt: bool | None = None
     deletion_policy: Literal["Delete", "Disable", "Retain"] | None = None

@@ -29,8 +29,10 @@ from pg_operator.plan.state import (
     DatabaseState,
     Dependencies,
     Mark,
+    Marked,
     RoleState,
     Securable,
+    Unset,
 )
 
 DatabasePolicy = Literal["Retain", "Delete"]
@@ -41,11 +43,16 @@ INTERRUPTED_DROP: Final = -2
 
 
 def effective_role_policy(
-    policy: RolePolicy | None, dependencies: Dependencies
+    policy: RolePolicy | None,
+    dependencies: Dependencies,
+    *,
+    mark: Marked | Unset = None,
 ) -> RolePolicy:
     """Return what deletion does: as written, else the safest that leaves no ruins."""
     if policy is not None:
         return policy
+    if isinstance(mark, Mark) and mark.adopted:
+        return "Retain"
     owns = dependencies.owner_in or dependencies.owned_databases
     return "Disable" if owns else "Delete"
 

@@ -68,7 +68,10 @@ def desired_database(
     are those that may be made, in their order.
     """
     fresh = not observed.exists or is_unfinished(observed, claimant)
-    revoke = spec.public_privileges != "Keep"
+    mark = desired_mark(claimant, observed)
+    revoke = spec.public_privileges == "Revoke" or (
+        spec.public_privileges is None and not mark.adopted
+    )
     # Only a superuser can: the schema belongs to the bootstrap superuser there.
     close_schema = (
         revoke and server.superuser and server.version_number < CLOSED_PUBLIC_SCHEMA
@@ -76,7 +79,6 @@ def desired_database(
     limit = spec.connection_limit
     if limit is None and fresh:
         limit = UNLIMITED
-    mark = desired_mark(claimant, observed)
     owners = _schema_owners(spec, observed)
     waiting = {name for name, owner in owners.items() if owner not in roles}
     return DatabaseState(
@@ -193,7 +195,8 @@ def desired_mark(claimant: Claimant, observed: DatabaseState | RoleState) -> Mar
     recorded = observed.mark
     if isinstance(recorded, Mark):
         return replace(recorded, claimant=claimant, state="managed")
-    return Mark(claimant=claimant, foreign_comment=observed.comment)
+    adopted = observed.exists and not is_unfinished(observed, claimant)
+    return Mark(claimant, adopted=adopted, foreign_comment=observed.comment)
 
 
 def immutable_differences(

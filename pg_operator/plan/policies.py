@@ -7,8 +7,10 @@ import enum
 import hashlib
 import json
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from pg_operator.api.names import RESERVED, SYSTEM_PREFIX
+from pg_operator.api.specs import Adoption, Kind
 from pg_operator.plan.state import (
     UNSET,
     Claimant,
@@ -31,6 +33,7 @@ class Ownership(enum.Enum):
     UNMANAGED = "Unmanaged"  # exists, and never was ours
     UNVERIFIED = "Unverified"  # says it is ours, but no key of ours can tell
     PROTECTED = "Protected"  # never to be touched
+    ADOPTABLE = "Adoptable"  # nobody's now, and both sides agree to a take-over
 
     @property
     def may_write(self) -> bool:
@@ -40,6 +43,7 @@ class Ownership(enum.Enum):
             Ownership.OWNED,
             Ownership.UNFINISHED,
             Ownership.RELEASED,
+            Ownership.ADOPTABLE,
         }
 
     @property
@@ -52,6 +56,29 @@ class Ownership(enum.Enum):
         return self in {Ownership.OWNED, Ownership.UNFINISHED}
 
 
+class Consent(enum.Enum):
+    """What an object with `adopt: true` may take over, as its DatabaseCluster says."""
+
+    NONE = "None"
+    RELEASED = "Released"  # what an object of the same namespace left behind
+    LISTED = "Listed"  # this very name, whoever made it
+
+
+def consent(
+    adoption: Adoption, *, kind: Kind, namespace: str, name: str, adopt: bool
+) -> Consent:
+    """Return what both sides, the object and its DatabaseCluster, agree to."""
+    if not adopt or adoption.policy == "Never":
+        return Consent.NONE
+    if adoption.policy == "Released":
+        return Consent.RELEASED
+    listed = adoption.databases if kind == "Database" else adoption.roles
+    is_listed = any(
+        entry.name == name and entry.namespace == namespace for entry in listed
+    )
+    return Consent.LISTED if is_listed else Consent.NONE
+
+
 def ownership(
     state: DatabaseState | RoleState,
     *,
@@ -59,6 +86,7 @@ def ownership(
     login: str,
     is_living: Callable[[Claimant], bool],
     protected: Collection[str] = (),
+    consent: Consent = Consent.NONE,
 ) -> Ownership:
     """Judge an observed database or role for the API object that names it.
 
@@ -69,8 +97,35 @@ def ownership(
         is_living: Tells whether a recorded claimant still exists in the API, or belongs
             to another living operator.
         protected: Further names that are off limits, such as the DSN's own database.
+        consent: What the object may take over.
 
     """
+    verdict = _verdict(
+        state,
+        claimant=claimant,
+        login=login,
+        is_living=is_living,
+        protected=protected,
+    )
+    nobodys = {Ownership.UNMANAGED, Ownership.UNVERIFIED, Ownership.ABANDONED}
+    if consent is Consent.LISTED and verdict in nobodys:
+        return Ownership.ADOPTABLE
+    if consent is Consent.RELEASED and verdict is Ownership.ABANDONED:
+        # Names of namespaces are given out by who runs the cluster, not by tenants.
+        mark = state.mark
+        if isinstance(mark, Mark) and mark.claimant.namespace == claimant.namespace:
+            return Ownership.ADOPTABLE
+    return verdict
+
+
+def _verdict(
+    state: DatabaseState | RoleState,
+    *,
+    claimant: Claimant,
+    login: str,
+    is_living: Callable[[Claimant], bool],
+    protected: Collection[str],
+) -> Ownership:
     if _is_protected(state, login=login) or state.name in protected:
         return Ownership.PROTECTED
     if not state.exists:
@@ -117,17 +172,7 @@ def released(mark: Mark) -> Mark:
 
     It forgets the password: whoever carries on sets it again, since nobody watched it.
     """
-    return Mark(
-        claimant=mark.claimant,
-        state="released",
-        scope=mark.scope,
-        memberships=mark.memberships,
-        attributes=mark.attributes,
-        role_parameters=mark.role_parameters,
-        parameters=mark.parameters,
-        extensions=mark.extensions,
-        foreign_comment=mark.foreign_comment,
-    )
+    return replace(mark, state="released", password=None)
 
 
 def _identity(claimant: Claimant) -> tuple[str, str, str, str]:

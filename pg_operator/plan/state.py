@@ -147,8 +147,9 @@ class Mark:
     `scope` holds the grants last applied to a role (with wildcards as written),
     `memberships` the roles it was made a member of, `attributes` and `role_parameters`
     what it was given of these, `parameters` and `extensions` the names of a database's,
-    `password` the keyed fingerprint of the password last set:
-    all commit with the change they describe, so they are true after any crash.
+    `password` the keyed fingerprint of the password last set: all commit with the
+    change they describe, so they are true after any crash. What is `adopted` was made
+    by somebody else.
     """
 
     claimant: Claimant
@@ -159,6 +160,7 @@ class Mark:
     role_parameters: frozenset[RoleParameter] = frozenset()
     parameters: frozenset[str] = frozenset()
     extensions: frozenset[str] = frozenset()
+    adopted: bool = False
     password: str | None = None
     foreign_comment: str | None = None
 

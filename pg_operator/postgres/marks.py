@@ -132,6 +132,7 @@ def _pack(mark: Mark) -> dict[str, Any]:
         "settings": sorted([one.database, one.name] for one in mark.role_parameters),
         "parameters": sorted(mark.parameters),
         "extensions": sorted(mark.extensions),
+        "adopted": mark.adopted,
         "password": mark.password,
         "comment": mark.foreign_comment,
     }
@@ -151,6 +152,7 @@ def _unpack(packed: Mapping[str, Any]) -> Mark:
         ),
         parameters=frozenset(packed.get("parameters", ())),
         extensions=frozenset(packed.get("extensions", ())),
+        adopted=packed.get("adopted", False),
         password=packed.get("password"),
         foreign_comment=packed.get("comment"),
     )

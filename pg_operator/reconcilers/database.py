@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from pg_operator.api.conditions import Reason
 from pg_operator.api.guard import Held, guard
@@ -35,7 +35,12 @@ from pg_operator.postgres.observe_extensions import observe_trusted
 from pg_operator.reconcilers.context import Context, claimant_of
 from pg_operator.reconcilers.inside import Seen, closed_by_hand, look_inside
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
-from pg_operator.reconcilers.ownership import check_ownership
+from pg_operator.reconcilers.ownership import (
+    NO_TERMS,
+    Terms,
+    check_ownership,
+    terms_of,
+)
 from pg_operator.reconcilers.progress import (
     LOOK_AGAIN,
     Blocked,
@@ -50,6 +55,8 @@ from pg_operator.reconcilers.reach import check_allowed, find_cluster, terminati
 from pg_operator.reconcilers.references import link_to
 from pg_operator.reconcilers.role_references import resolve_roles
 from pg_operator.reconcilers.servers import Link
+
+CREATED: Final = frozenset({Ownership.ABSENT, Ownership.UNFINISHED})
 
 
 async def reconcile_database(context: Context, key: Key, database: Object) -> Outcome:
@@ -68,7 +75,14 @@ async def reconcile_database(context: Context, key: Key, database: Object) -> Ou
     link = await link_to(context, cluster)
     claimant = claimant_of(context, key)
     observed = await observe_shared_database(context, link, spec.name)
-    owned = database_ownership(context, link, observed, claimant)
+    cluster_spec = DatabaseClusterSpec.parse(cluster["spec"])
+    owned = database_ownership(
+        context,
+        link,
+        observed,
+        claimant,
+        terms=terms_of(cluster_spec, key, name=spec.name, adopt=spec.adopt),
+    )
     check_ownership(
         owned, what=f"database '{spec.name}'", cluster=spec.database_cluster_ref.name
     )
@@ -85,28 +99,33 @@ async def reconcile_database(context: Context, key: Key, database: Object) -> Ou
         keyring=context.keyring,
     )
     pending += applied.pending
-    created = owned in {Ownership.ABSENT, Ownership.UNFINISHED}
-    if created:
+    if owned in CREATED:
         observed = await observe_shared_database(context, link, spec.name)
     service = await _reconcile_service(context, key, database, spec, link)
     if seen.is_full and pending == (seen.refused,) and is_current(database):
         pending = ()  # what others take up says nothing about what was true before
     outcome = _outcome(
-        database, spec, observed, pending=pending, service=service, created=created
+        database, spec, observed, pending=pending, service=service, owned=owned
     )
     return replace(outcome, events=(*_left(seen.state, spec), *outcome.events))
 
 
 def database_ownership(
-    context: Context, link: Link, observed: DatabaseState, claimant: Claimant
+    context: Context,
+    link: Link,
+    observed: DatabaseState,
+    claimant: Claimant,
+    *,
+    terms: Terms = NO_TERMS,
 ) -> Ownership:
     """Tell whose the observed database is, as seen from one object."""
     return ownership(
         observed,
         claimant=claimant,
         login=link.server.login,
-        is_living=context.is_living,
+        is_living=lambda one: not terms.is_gone(one) and context.is_living(one),
         protected=(link.dsn.dbname,),
+        consent=terms.consent,
     )
 
 
@@ -256,7 +275,7 @@ def _outcome(
     *,
     pending: tuple[Pending, ...],
     service: ServiceStatus | None,
-    created: bool,
+    owned: Ownership,
 ) -> Outcome:
     """Say what is true now, and what is not."""
     status: dict[str, Any] = {
@@ -264,9 +283,13 @@ def _outcome(
         "deletionPolicy": spec.deletion_policy,
         "service": spec.database_service_name,
     }
-    events = [Event("Normal", "DatabaseCreated", f"Created database '{spec.name}'")]
-    if not created:
-        events = []
+    events: list[Event] = []
+    if owned in CREATED:
+        created = f"Created database '{spec.name}'"
+        events = [Event("Normal", "DatabaseCreated", created)]
+    elif owned is Ownership.ADOPTABLE:
+        adopted = f"Took over database '{spec.name}'"
+        events = [Event("Normal", "DatabaseAdopted", adopted)]
     requeue_after: timedelta | None = None
     immutable = immutable_differences(spec, observed)
     if immutable:

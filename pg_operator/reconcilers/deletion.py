@@ -92,7 +92,7 @@ async def finalize_role(context: Context, key: Key, role: Object) -> Outcome:
     claimant = claimant_of(context, key)
     if not role_ownership(context, link, observed, claimant).may_delete:
         return Outcome(release=True)
-    policy = effective_role_policy(declared, dependencies)
+    policy = effective_role_policy(declared, dependencies, mark=observed.mark)
     if policy != "Retain":
         _await_databases(context, spec["databaseClusterRef"]["name"], dependencies)
     heir, _ = await observe_shared_role(context, link, heir_name(claimant))

@@ -28,7 +28,12 @@ from pg_operator.postgres.observe import observe_dependencies, observe_role
 from pg_operator.reconcilers.context import Context, claimant_of
 from pg_operator.reconcilers.memberships import resolve_memberships
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
-from pg_operator.reconcilers.ownership import check_ownership
+from pg_operator.reconcilers.ownership import (
+    NO_TERMS,
+    Terms,
+    check_ownership,
+    terms_of,
+)
 from pg_operator.reconcilers.permissions import (
     Resolved,
     resolve_permissions,
@@ -56,6 +61,7 @@ class _Found:
     claimant: Claimant
     observed: RoleState
     dependencies: Dependencies
+    is_adopted: bool  # by this very reconcile
 
 
 async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
@@ -133,13 +139,18 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
 
     status = {
         "oid": oid,
-        "deletionPolicy": effective_role_policy(spec.deletion_policy, dependencies),
+        "deletionPolicy": effective_role_policy(
+            spec.deletion_policy, dependencies, mark=desired.mark
+        ),
         "passwordFingerprint": _fingerprint(desired.mark),
         "grants": _grants_status(resolved, applied),
     }
     events: list[Event] = []
     if applied.statements:
         events = _events(plan, spec.role_name, created=not observed.exists)
+    if found.is_adopted:
+        adopted = f"Took over role '{spec.role_name}'"
+        events = [Event("Normal", "RoleAdopted", adopted), *events]
     pending = (*resolved.pending, *applied.pending)
     return _outcome(role, password, pending, status=status, events=events)
 
@@ -155,7 +166,14 @@ async def _find(context: Context, key: Key, spec: DatabaseRoleSpec) -> _Found:
     link = await link_to(context, cluster)
     claimant = claimant_of(context, key)
     observed, dependencies = await observe_shared_role(context, link, spec.role_name)
-    owned = role_ownership(context, link, observed, claimant)
+    cluster_spec = DatabaseClusterSpec.parse(cluster["spec"])
+    owned = role_ownership(
+        context,
+        link,
+        observed,
+        claimant,
+        terms=terms_of(cluster_spec, key, name=spec.role_name, adopt=spec.adopt),
+    )
     check_ownership(
         owned,
         what=f"role '{spec.role_name}'",
@@ -163,8 +181,8 @@ async def _find(context: Context, key: Key, spec: DatabaseRoleSpec) -> _Found:
     )
     if owned is Ownership.ABSENT and is_deleting(cluster):
         raise terminating(spec.database_cluster_ref.name, what="roles")
-    cluster_spec = DatabaseClusterSpec.parse(cluster["spec"])
-    return _Found(cluster_spec, link, claimant, observed, dependencies)
+    adopted = owned is Ownership.ADOPTABLE
+    return _Found(cluster_spec, link, claimant, observed, dependencies, adopted)
 
 
 def _outcome(
@@ -213,15 +231,21 @@ async def password_is_pending(context: Context, key: Key, role: Object) -> bool:
 
 
 def role_ownership(
-    context: Context, link: Link, observed: RoleState, claimant: Claimant
+    context: Context,
+    link: Link,
+    observed: RoleState,
+    claimant: Claimant,
+    *,
+    terms: Terms = NO_TERMS,
 ) -> Ownership:
     """Tell whose the observed role is, as seen from one object."""
     return ownership(
         observed,
         claimant=claimant,
         login=link.server.login,
-        is_living=context.is_living,
+        is_living=lambda one: not terms.is_gone(one) and context.is_living(one),
         protected=(link.dsn.user,),
+        consent=terms.consent,
     )
 
 

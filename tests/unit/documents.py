@@ -18,6 +18,12 @@ CLUSTER: Document = {
         "allowedRoleAttributes": ["CREATEDB", "BYPASSRLS"],
         "allowedParameters": ["log_statement"],
         "allowedExtensions": ["postgis"],
+        "adoption": {
+            "policy": "Listed",
+            "databases": [{"name": "orders", "namespace": "shop"}],
+            "roles": [{"name": "app", "namespace": "shop"}],
+        },
+        "previousOwnerIds": ["a-uid"],
         "maxConnections": 4,
         "resyncInterval": "10m",
     }
@@ -39,6 +45,7 @@ DATABASE: Document = {
         "databaseServiceName": "orders-db",
         "publicPrivileges": "Revoke",
         "allowedNamespaces": {"from": "Same"},
+        "adopt": True,
         "deletionPolicy": "Retain",
     }
 }
@@ -82,6 +89,7 @@ ROLE: Document = {
             {"database": "shop", "privileges": ["CONNECT"]},
         ],
         "grantsPolicy": "Exact",
+        "adopt": False,
         "deletionPolicy": "Disable",
     }
 }

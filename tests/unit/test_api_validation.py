@@ -54,6 +54,14 @@ def rules(verdict: Verdict) -> dict[str, str]:
         cluster(connection={"name": "a", "namespace": "default", "key": "dsn"}),
         cluster(allowedNamespaces={"from": "Names", "names": ["shop"]}),
         cluster(namePrefix="{namespace}_", maxConnections=1, resyncInterval="5s"),
+        cluster(adoption={"policy": "Never"}, previousOwnerIds=["a-uid"]),
+        cluster(
+            adoption={
+                "policy": "Listed",
+                "databases": [{"name": "Legacy", "namespace": "shop"}],
+                "roles": [{"name": "app", "namespace": "shop"}],
+            }
+        ),
         cluster(allowedOwners=["platform_owner", "Legacy Owner", "pg_database_owner"]),
     ],
 )
@@ -118,6 +126,27 @@ def test_role_is_accepted(document: Document) -> None:
                 "spec.connection.key": "secret-key",
             },
         ),
+        (
+            cluster(adoption={"policy": "Released", "roles": []}),
+            {"spec.adoption.roles": "list-unused"},
+        ),
+        (
+            cluster(
+                adoption={
+                    "policy": "Listed",
+                    "databases": [{"name": "a"}, {"name": "a", "namespace": "B"}],
+                },
+                previousOwnerIds=["", "x", "x"],
+            ),
+            {
+                "spec.adoption.databases[0].namespace": "required",
+                "spec.adoption.databases[1].name": "duplicate",
+                "spec.adoption.databases[1].namespace": "namespace-name",
+                "spec.previousOwnerIds[0]": "owner-id",
+                "spec.previousOwnerIds[2]": "duplicate",
+            },
+        ),
+        (cluster(adoption={}), {"spec.adoption.policy": "required"}),
         (
             cluster(allowedExtensions=["postgis", "a b"]),
             {"spec.allowedExtensions[1]": "extension-name"},
@@ -212,6 +241,7 @@ def test_cluster_is_refused(document: Document, broken: Mapping[str, str]) -> No
                 "spec.extensions[2].schema": "name-length",
             },
         ),
+        (database(adopt="yes"), {"spec.adopt": "type"}),
         (database(parameters=[]), {"spec.parameters": "type"}),
         (database(parameters={"a\n": ""}), {"spec.parameters": "parameter-name"}),
         (
@@ -286,6 +316,7 @@ PRIVILEGE = "spec.permissions[0].schemas[0].tables[0].privileges"
             {"spec.password.name": "secret-name", "spec.password.key": "secret-key"},
         ),
         (role(login="yes"), {"spec.login": "type"}),
+        (role(adopt="yes"), {"spec.adopt": "type"}),
         (role(deletionPolicy="Drop"), {"spec.deletionPolicy": "choice"}),
         (role(permissions={}), {"spec.permissions": "type"}),
         (role(permissions=None), {"spec.permissions": "type"}),

@@ -25,6 +25,7 @@ from pg_operator.api.specs import (
     Kind,
 )
 from pg_operator.api.validation import (
+    adoption,
     attributes,
     cluster,
     common,
@@ -132,6 +133,7 @@ def test_crds_offer_the_choices_of_validation() -> None:
         return tuple(schema_at(kind, "spec", *path)["enum"])
 
     allowed = ("allowedNamespaces", "from")
+    assert choices("DatabaseCluster", "adoption", "policy") == adoption.POLICIES
     assert choices("DatabaseCluster", *allowed) == cluster.NAMESPACE_CHOICES
     assert choices("Database", *allowed) == database.NAMESPACE_CHOICES
     assert choices("Database", "deletionPolicy") == database.DELETION_POLICIES
@@ -222,6 +224,11 @@ def test_crds_have_the_limits_of_validation() -> None:
     }
     creators = ("spec", "schemas", "creators")
     assert most("Database", *creators) == database.MOST_CREATORS
+    for one in ("databases", "roles"):
+        listed = most("DatabaseCluster", "spec", "adoption", one)
+        assert listed == adoption.MOST_ADOPTABLE
+    owner_ids = most("DatabaseCluster", "spec", "previousOwnerIds")
+    assert owner_ids == adoption.MOST_OWNER_IDS
     assert most("Database", "spec", "extensions") == extensions.MOST_EXTENSIONS
     for one in ("allowedOwners", "allowedParameters", "allowedExtensions"):
         assert most("DatabaseCluster", "spec", one) == cluster.MOST_ALLOWED

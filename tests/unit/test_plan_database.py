@@ -158,6 +158,22 @@ def test_comment_of_somebody_else_is_kept_inside_the_mark() -> None:
     assert operations(replace(OURS, mark=mark)) == ()
 
 
+def test_adopted_database_is_marked_so_and_keeps_what_public_holds() -> None:
+    made_by_hand = replace(
+        OURS,
+        mark=None,
+        comment="theirs",
+        public_privileges=frozenset({"CONNECT", "TEMPORARY"}),
+    )
+    mark = Mark(DATABASE, adopted=True, foreign_comment="theirs")
+    assert operations(made_by_hand) == (MarkDatabase("orders", mark),)
+    adopted = replace(made_by_hand, mark=mark, comment=None)
+    assert operations(adopted) == ()
+    assert operations(adopted, publicPrivileges="Revoke") == (
+        RevokePublicOnDatabase("orders", ("CONNECT", "TEMPORARY")),
+    )
+
+
 def test_database_that_somebody_closed_is_left_closed() -> None:
     closed = replace(OURS, allow_connections=False, schemas=frozenset())
     assert operations(closed, schema="app") == ()

@@ -109,6 +109,12 @@ def test_written_policy_holds(written: RolePolicy) -> None:
     assert effective_role_policy(written, owns) == written
 
 
+def test_unset_policy_keeps_a_role_that_was_taken_over() -> None:
+    mark = Mark(ROLE, adopted=True)
+    assert effective_role_policy(None, FREE, mark=mark) == "Retain"
+    assert effective_role_policy("Delete", FREE, mark=mark) == "Delete"
+
+
 # Roles
 
 

@@ -5,8 +5,11 @@ from itertools import product
 
 import pytest
 
+from pg_operator.api.specs import Adoption, Kind
 from pg_operator.plan.policies import (
+    Consent,
     Ownership,
+    consent,
     is_same,
     ownership,
     released,
@@ -36,6 +39,7 @@ def judge(
     *,
     living: bool = True,
     protected: frozenset[str] = frozenset(),
+    consent: Consent = Consent.NONE,
 ) -> Ownership:
     return ownership(
         state,
@@ -43,6 +47,7 @@ def judge(
         login=LOGIN,
         is_living=lambda _: living,
         protected=protected,
+        consent=consent,
     )
 
 
@@ -88,6 +93,76 @@ def test_mark_says_whose_a_database_is(
 )
 def test_mark_says_whose_a_role_is(mark: Marked, expected: Ownership) -> None:
     assert judge(RoleState("app", superuser=False, mark=mark)) is expected
+
+
+LEFT_HERE = replace(DATABASE, name="orders-2")
+ABANDONED_MARKS = (Mark(NEIGHBOUR), released(Mark(NEIGHBOUR)), Mark(OTHER_OPERATOR))
+# The re-created namespace has the name of the old one, and so what it left.
+LEFT_IN_NAMESPACE = (Mark(LEFT_HERE), released(Mark(RECREATED_NAMESPACE)))
+
+
+@pytest.mark.parametrize(
+    ("mark", "agreed", "adoptable"),
+    [
+        *((mark, Consent.NONE, False) for mark in (None, *ABANDONED_MARKS)),
+        *((mark, Consent.NONE, False) for mark in LEFT_IN_NAMESPACE),
+        *((mark, Consent.RELEASED, True) for mark in LEFT_IN_NAMESPACE),
+        (Mark(NEIGHBOUR), Consent.RELEASED, False),
+        (released(Mark(NEIGHBOUR)), Consent.RELEASED, False),
+        (None, Consent.RELEASED, False),
+        (UnverifiedMark(), Consent.RELEASED, False),
+        *((mark, Consent.LISTED, True) for mark in (None, *ABANDONED_MARKS)),
+        *((mark, Consent.LISTED, True) for mark in LEFT_IN_NAMESPACE),
+        (UnverifiedMark(), Consent.LISTED, True),
+    ],
+)
+def test_what_is_nobodys_is_taken_over_by_consent_only(
+    *, mark: Marked, agreed: Consent, adoptable: bool
+) -> None:
+    verdict = judge(database(mark), living=False, consent=agreed)
+    assert (verdict is Ownership.ADOPTABLE) is adoptable
+
+
+@pytest.mark.parametrize("agreed", Consent)
+def test_no_consent_takes_from_the_living_or_touches_what_is_protected(
+    agreed: Consent,
+) -> None:
+    for mark in (*ABANDONED_MARKS, *LEFT_IN_NAMESPACE):
+        assert judge(database(mark), consent=agreed) is Ownership.CONFLICT
+    for role in (RoleState("app", superuser=True, mark=None), RoleState(LOGIN)):
+        assert judge(role, living=False, consent=agreed) is Ownership.PROTECTED
+    assert judge(database(None, "postgres"), consent=agreed) is Ownership.PROTECTED
+    assert judge(database(Mark(DATABASE)), consent=agreed) is Ownership.OWNED
+    absent = DatabaseState("orders", exists=False)
+    assert judge(absent, consent=agreed) is Ownership.ABSENT
+
+
+@pytest.mark.parametrize(
+    ("policy", "adopt", "expected"),
+    [
+        ("Never", True, Consent.NONE),
+        ("Released", True, Consent.RELEASED),
+        ("Released", False, Consent.NONE),
+        ("Listed", True, Consent.LISTED),
+        ("Listed", False, Consent.NONE),
+    ],
+)
+def test_consent_is_of_both_sides(
+    *, policy: str, adopt: bool, expected: Consent
+) -> None:
+    listed = {"databases": [{"name": "orders", "namespace": "shop"}]}
+    adoption = Adoption.parse(
+        {"policy": policy, **(listed if policy == "Listed" else {})}
+    )
+
+    def agreed(kind: Kind, namespace: str, name: str) -> Consent:
+        return consent(adoption, kind=kind, namespace=namespace, name=name, adopt=adopt)
+
+    assert agreed("Database", "shop", "orders") is expected
+    if policy == "Listed":
+        assert agreed("Database", "crm", "orders") is Consent.NONE
+        assert agreed("Database", "shop", "stock") is Consent.NONE
+        assert agreed("DatabaseRole", "shop", "orders") is Consent.NONE
 
 
 def test_absent_name_is_anybodys() -> None:
@@ -173,6 +248,7 @@ def test_nothing_is_written_that_is_not_absent_marked_or_begun_by_the_object() -
 
 @pytest.mark.parametrize("verdict", Ownership)
 def test_deletion_touches_only_what_is_owned_or_unfinished(verdict: Ownership) -> None:
+    # What is only to be taken over is not yet the object's.
     touched = {Ownership.OWNED, Ownership.UNFINISHED}
     assert verdict.may_delete is (verdict in touched)
 

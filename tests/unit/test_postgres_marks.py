@@ -61,6 +61,7 @@ marks = st.builds(
     role_parameters=st.frozensets(st.builds(RoleParameter, names, names)),
     parameters=st.frozensets(names, max_size=3),
     extensions=st.frozensets(names, max_size=3),
+    adopted=st.booleans(),
     password=st.none() | st.text(min_size=1, max_size=12),
     foreign_comment=st.none() | st.text(min_size=1, max_size=12),
 )

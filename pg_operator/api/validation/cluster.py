@@ -9,6 +9,11 @@ from pg_operator.api.names import (
     secret_key_problem,
     secret_name_problem,
 )
+from pg_operator.api.validation.adoption import (
+    MOST_OWNER_IDS,
+    check_adoption,
+    owner_id_problem,
+)
 from pg_operator.api.validation.attributes import check_allowed_attributes
 from pg_operator.api.validation.common import (
     check_allowed_namespaces,
@@ -36,6 +41,8 @@ def check_cluster(spec: Field) -> None:
     check_role_names(spec["allowedOwners"], most=MOST_ALLOWED)
     check_names(spec["allowedParameters"], most=MOST_ALLOWED, problem=parameter_problem)
     check_names(spec["allowedExtensions"], most=MOST_ALLOWED, problem=extension_problem)
+    check_adoption(spec["adoption"])
+    check_names(spec["previousOwnerIds"], most=MOST_OWNER_IDS, problem=owner_id_problem)
     spec["maxConnections"].check_integer(
         1, MOST_CONNECTIONS, detail=f"must be between 1 and {MOST_CONNECTIONS}"
     )

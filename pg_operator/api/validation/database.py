@@ -42,6 +42,7 @@ def check_database(spec: Field) -> None:
     spec["databaseServiceName"].check_text(service_name_problem)
     spec["publicPrivileges"].check_choice(*PUBLIC_PRIVILEGES)
     check_allowed_namespaces(spec["allowedNamespaces"], choices=NAMESPACE_CHOICES)
+    spec["adopt"].check_boolean()
     policy = spec["deletionPolicy"]
     policy.check_choice(*DELETION_POLICIES)
     if policy.value == "Delete":

@@ -34,6 +34,7 @@ def check_role(spec: Field) -> None:
     check_role_properties(spec)
     check_parameters(spec["parameters"])
     check_member_of(spec)
+    spec["adopt"].check_boolean()
     spec["deletionPolicy"].check_choice(*DELETION_POLICIES)
     spec["grantsPolicy"].check_choice(*GRANTS_POLICIES)
     logs_in = spec["login"].value is True or (
