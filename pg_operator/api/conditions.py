@@ -24,6 +24,7 @@ class Reason(enum.StrEnum):
     INVALID_DSN = "InvalidDSN"
     MISSING_PRIVILEGES = "MissingPrivileges"
     SERVER_IN_RECOVERY = "ServerInRecovery"
+    SERVER_CHANGED = "ServerChanged"
 
     # What an object refers to.
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 (a reason, not a password)

@@ -118,6 +118,7 @@ class DatabaseClusterSpec(Document):
     allowed_extensions: tuple[str, ...] = ()
     adoption: Adoption = Adoption(policy="Released")
     previous_owner_ids: tuple[str, ...] = ()
+    expected_system_identifier: str | None = None
     max_connections: int = 4
     resync_interval: str = "10m"
 

@@ -91,6 +91,7 @@ class ServerConnections:
         self._busy = 0
         self._idle: list[_Idle] = []  # the least recently used first
         self._scarce: set[str] = set()
+        self._identifier: str | None = None
         self._closed = False
         self._session: dict[str, str] = {}
 
@@ -115,6 +116,10 @@ class ServerConnections:
                     await self._put_back(name, connection)
             finally:
                 self._busy -= 1
+
+    def expect(self, system_identifier: str) -> None:
+        """Refuse from now on to work on another server that the DSN may lead to."""
+        self._identifier = system_identifier
 
     async def spare(self, database: str, *, is_scarce: bool) -> None:
         """Keep no idle connection to a database that allows only a few, or do again."""
@@ -176,7 +181,27 @@ class ServerConnections:
         if connection.info.server_version >= TRANSACTION_TIMEOUT:
             # Older servers refuse a session that starts with a setting they lack.
             self._session["transaction_timeout"] = "0"
+        try:
+            await self._check_identity(connection)
+        except PostgresError:
+            await connection.close()
+            raise
         return connection
+
+    async def _check_identity(self, connection: Connection) -> None:
+        """Refuse another server than the one that `expect` was told of."""
+        if self._identifier is None:
+            return
+        try:
+            cursor = await connection.execute(
+                "SELECT system_identifier::pg_catalog.text"
+                " FROM pg_catalog.pg_control_system()"
+            )
+            row = await cursor.fetchone()
+        except psycopg.Error as error:
+            raise translate(error) from None
+        if row != (self._identifier,):
+            raise ServerUnreachable("another server answers at the DSN's address")
 
     def _least_useful(self) -> int:
         """Choose what makes room: every object's work returns to the DSN's database."""

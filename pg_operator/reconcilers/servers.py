@@ -179,6 +179,12 @@ class Servers:
                 "point the DSN at the primary",
                 terminal=False,
             )
+        try:
+            check_identity(cluster, server)
+        except Unavailable:
+            await connections.close()
+            raise
+        connections.expect(server.system_identifier)
         return Link(server=server, dsn=dsn, connections=connections, source=source)
 
     async def _read_dsn(self, cluster: Object) -> tuple[Dsn, Source]:
@@ -222,6 +228,27 @@ class Servers:
                 f"put the Secret into '{self._settings.namespace}', or start the "
                 f"controller with --connection-namespaces={namespace}",
             )
+
+
+def check_identity(cluster: Object, server: Server) -> None:
+    """Hold still on another server than the one that was worked on so far.
+
+    Raises:
+        Unavailable: it is another, and nobody said that this is right.
+    """
+    spec = DatabaseClusterSpec.parse(cluster["spec"])
+    known = cluster.get("status", {}).get("server", {}).get("systemIdentifier")
+    expected = spec.expected_system_identifier or known
+    found = server.system_identifier
+    if expected in {None, found}:
+        return
+    raise Unavailable(
+        Reason.SERVER_CHANGED,
+        f"the DSN leads to a server with system identifier {found}, and {expected} was "
+        "expected; nothing is written or dropped there. Correct the DSN, or, if this "
+        f"is the server to work on from now on, set spec.expectedSystemIdentifier to "
+        f"'{found}'",
+    )
 
 
 async def _close(link: Link | None) -> None:

@@ -543,3 +543,15 @@ async def test_writing_sessions_with_a_common_lock_exclude_each_other(
         *(write("common", f"own-{number}") for number in range(5)),
         *(write(f"z-{number}", "common") for number in range(5)),
     )
+
+
+async def test_another_server_at_the_same_address_is_not_worked_on(bed: Bed) -> None:
+    """Its name may lead elsewhere by the time that a connection is made again."""
+    bed.connections.expect(bed.server.system_identifier)
+    async with bed.connections.session() as connection:
+        await connection.execute("SELECT")
+    await bed.connections.close_idle(older_than=0)
+    bed.connections.expect("1")
+    with pytest.raises(ServerUnreachable, match="another server"):
+        async with bed.connections.session():
+            pass

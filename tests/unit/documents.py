@@ -24,6 +24,7 @@ CLUSTER: Document = {
             "roles": [{"name": "app", "namespace": "shop"}],
         },
         "previousOwnerIds": ["a-uid"],
+        "expectedSystemIdentifier": "7712113417124377960",
         "maxConnections": 4,
         "resyncInterval": "10m",
     }

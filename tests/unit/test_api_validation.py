@@ -55,6 +55,7 @@ def rules(verdict: Verdict) -> dict[str, str]:
         cluster(allowedNamespaces={"from": "Names", "names": ["shop"]}),
         cluster(namePrefix="{namespace}_", maxConnections=1, resyncInterval="5s"),
         cluster(adoption={"policy": "Never"}, previousOwnerIds=["a-uid"]),
+        cluster(expectedSystemIdentifier="7712113417124377960"),
         cluster(
             adoption={
                 "policy": "Listed",
@@ -145,6 +146,14 @@ def test_role_is_accepted(document: Document) -> None:
                 "spec.previousOwnerIds[0]": "owner-id",
                 "spec.previousOwnerIds[2]": "duplicate",
             },
+        ),
+        (
+            cluster(expectedSystemIdentifier="0x1"),
+            {"spec.expectedSystemIdentifier": "system-identifier"},
+        ),
+        (
+            cluster(expectedSystemIdentifier=7712113417124377960),
+            {"spec.expectedSystemIdentifier": "type"},
         ),
         (cluster(adoption={}), {"spec.adoption.policy": "required"}),
         (

@@ -9,7 +9,7 @@ from pg_operator.plan.state import Server
 from pg_operator.postgres.connect import ServerConnections
 from pg_operator.postgres.dsn import Dsn
 from pg_operator.reconcilers.outcome import Object
-from pg_operator.reconcilers.servers import Link, Servers, Unavailable
+from pg_operator.reconcilers.servers import Link, Servers, Unavailable, check_identity
 from pg_operator.reconcilers.settings import Settings
 
 CLUSTER = {"metadata": {"name": "main"}}
@@ -83,3 +83,35 @@ async def test_link_that_waits_while_its_cluster_is_forgotten_is_not_lost() -> N
     bed.may_answer.clear()
     # Had it been kept where nothing finds it, this would wait for another probe.
     assert await asyncio.wait_for(bed.link(CLUSTER), timeout=5) is LINK
+
+
+def a_cluster(*, known: str | None, expected: str | None) -> Object:
+    spec: dict[str, object] = {"connection": {"name": "dsn"}}
+    if expected is not None:
+        spec["expectedSystemIdentifier"] = expected
+    status = {} if known is None else {"server": {"systemIdentifier": known}}
+    return {"metadata": {"name": "main"}, "spec": spec, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("known", "expected", "is_right"),
+    [
+        (None, None, True),
+        ("1", None, True),
+        ("2", None, False),
+        ("2", "1", True),  # confirmed
+        ("1", "2", False),
+        (None, "2", False),
+    ],
+)
+def test_server_is_the_known_one_unless_another_is_confirmed(
+    *, known: str | None, expected: str | None, is_right: bool
+) -> None:
+    cluster = a_cluster(known=known, expected=expected)
+    if is_right:
+        check_identity(cluster, SERVER)
+        return
+    with pytest.raises(Unavailable) as parked:
+        check_identity(cluster, SERVER)
+    assert parked.value.reason == "ServerChanged"
+    assert "spec.expectedSystemIdentifier to '1'" in parked.value.message

@@ -1,5 +1,6 @@
 """The rules for what may be taken over on a DatabaseCluster. Pure."""
 
+import re
 from typing import Final
 
 from pg_operator.api.errors import Problem
@@ -9,6 +10,7 @@ from pg_operator.api.names import label_problem, referred_name_problem
 MOST_ADOPTABLE: Final = 256
 MOST_OWNER_IDS: Final = 16
 LONGEST_OWNER_ID: Final = 63
+_IDENTIFIER: Final = re.compile(r"[0-9]{1,20}\Z")
 POLICIES: Final = ("Never", "Released", "Listed")
 LISTED: Final = "Listed"
 
@@ -36,3 +38,11 @@ def owner_id_problem(text: str) -> Problem | None:
         return None
     detail = f"must be the id of an operator: 1-{LONGEST_OWNER_ID} characters"
     return Problem("owner-id", detail)
+
+
+def system_identifier_problem(text: str) -> Problem | None:
+    """Return why no server has this system identifier (a 64-bit number)."""
+    if _IDENTIFIER.match(text):
+        return None
+    detail = "must be the number that status.server.systemIdentifier shows"
+    return Problem("system-identifier", detail)

@@ -13,6 +13,7 @@ from pg_operator.api.validation.adoption import (
     MOST_OWNER_IDS,
     check_adoption,
     owner_id_problem,
+    system_identifier_problem,
 )
 from pg_operator.api.validation.attributes import check_allowed_attributes
 from pg_operator.api.validation.common import (
@@ -43,6 +44,7 @@ def check_cluster(spec: Field) -> None:
     check_names(spec["allowedExtensions"], most=MOST_ALLOWED, problem=extension_problem)
     check_adoption(spec["adoption"])
     check_names(spec["previousOwnerIds"], most=MOST_OWNER_IDS, problem=owner_id_problem)
+    spec["expectedSystemIdentifier"].check_text(system_identifier_problem)
     spec["maxConnections"].check_integer(
         1, MOST_CONNECTIONS, detail=f"must be between 1 and {MOST_CONNECTIONS}"
     )

@@ -1,0 +1,98 @@
+"""Reconcilers on a real server, with objects and Secrets in memory."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from types import MappingProxyType
+from typing import Any, cast
+
+from pg_operator.api.specs import Kind
+from pg_operator.kube.client import Kubernetes
+from pg_operator.kube.secrets import SecretData
+from pg_operator.postgres.marks import Keyring
+from pg_operator.reconcilers.context import Context
+from pg_operator.reconcilers.outcome import Key, Object, Outcome
+from pg_operator.reconcilers.reconcile import Reconcilers
+from pg_operator.reconcilers.servers import Servers
+from pg_operator.reconcilers.settings import Settings
+from pg_operator.runtime.cache import Cache
+
+OPERATOR = "operators"
+
+
+class Stage:
+    """A cache of objects, and reconciles of them, one at a time."""
+
+    def __init__(self, dsn: str) -> None:
+        self.cache = Cache()
+        self.secrets = {(OPERATOR, "dsn"): {"connection": dsn.encode()}}
+        self._version = 0
+        kubernetes = cast("Kubernetes", self)
+        self.context = Context(
+            objects=self.cache,
+            kubernetes=kubernetes,
+            servers=Servers(
+                kubernetes=kubernetes,
+                settings=Settings(namespace=OPERATOR, allow_loopback_servers=True),
+                on_change=lambda _: None,
+                on_lost=lambda _: None,
+            ),
+            keyring=Keyring.from_secret(Keyring.generate()),
+            owner_id="this-cluster",
+        )
+
+    async def read_secret(self, namespace: str, name: str) -> SecretData | None:
+        """Return a Secret of this stage."""
+        data = self.secrets.get((namespace, name))
+        return None if data is None else SecretData(namespace, name, "1", data)
+
+    def put(
+        self,
+        kind: Kind,
+        name: str,
+        spec: dict[str, Any],
+        *,
+        namespace: str = "",
+        status: Object = MappingProxyType({}),
+    ) -> Key:
+        """Store the next version of an object, and its Namespace."""
+        self._version += 1
+        if namespace:
+            self.cache.put("Namespace", self._object(namespace, {}))
+        obj = self._object(name, spec, namespace=namespace)
+        self.cache.put(kind, {**obj, "status": status})
+        return Key(kind, namespace, name)
+
+    def remove(self, key: Key) -> None:
+        """Take an object away, as if its finalizer had let it go."""
+        obj = self.cache.get(key)
+        assert obj is not None
+        self.cache.remove(key.kind, obj)
+
+    def _object(self, name: str, spec: Object, *, namespace: str = "") -> Object:
+        scope = {"namespace": namespace} if namespace else {}
+        metadata = {
+            **scope,
+            "name": name,
+            "uid": f"uid-of-{namespace}-{name}-{self._version if namespace else 0}",
+            "resourceVersion": str(self._version),
+            "generation": self._version,
+        }
+        return {"metadata": metadata, "spec": spec, "status": {}}
+
+    async def reconcile(self, key: Key) -> tuple[str, str, Outcome]:
+        """Reconcile an object: reason and message of its Ready condition."""
+        outcome = await Reconcilers(self.context).reconcile(key)
+        ready = [each for each in outcome.conditions if each.type == "Ready"]
+        reason = ready[0].reason if ready else ""
+        return str(reason), ready[0].message if ready else "", outcome
+
+
+@contextlib.asynccontextmanager
+async def on_stage(dsn: str, **cluster: Any) -> AsyncIterator[Stage]:
+    """Give a stage with a DatabaseCluster `main`, and close its connections."""
+    stage = Stage(dsn)
+    stage.put("DatabaseCluster", "main", {"connection": {"name": "dsn"}, **cluster})
+    try:
+        yield stage
+    finally:
+        await stage.context.servers.close()
