@@ -44,6 +44,7 @@ class Reason(enum.StrEnum):
     INVALID_SPEC = "InvalidSpec"
     INVALID_PASSWORD = "InvalidPassword"  # noqa: S105
     IMMUTABLE = "Immutable"
+    DATABASE_INVALID = "DatabaseInvalid"
     CONFLICT = "Conflict"
     ALREADY_EXISTS = "AlreadyExists"
     UNVERIFIED = "Unverified"

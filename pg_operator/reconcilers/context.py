@@ -1,6 +1,8 @@
 """What every reconciler is given, and whose object is whose."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from pg_operator.api.conditions import Reason
@@ -27,6 +29,7 @@ class Context:
     servers: Servers
     keyring: Keyring
     owner_id: str
+    now: Callable[[], datetime]
 
     def claimant(self, key: Key) -> Claimant | None:
         """Return what a mark says of that object; None before its Namespace is seen."""

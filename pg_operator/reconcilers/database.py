@@ -16,6 +16,7 @@ from pg_operator.kube.services import (
     apply_service,
     remove_service,
 )
+from pg_operator.plan.deletion import INTERRUPTED_DROP
 from pg_operator.plan.desired import (
     desired_database,
     immutable_differences,
@@ -23,6 +24,7 @@ from pg_operator.plan.desired import (
 )
 from pg_operator.plan.diff import diff
 from pg_operator.plan.extensions import Extensions, judge_extensions
+from pg_operator.plan.operations import DropDatabase, Plan
 from pg_operator.plan.parameters import Parameters, judge_parameters
 from pg_operator.plan.policies import Ownership, ownership
 from pg_operator.plan.state import UNSET, Claimant, DatabaseState, Mark, Pending
@@ -88,6 +90,10 @@ async def reconcile_database(context: Context, key: Key, database: Object) -> Ou
     )
     if owned is Ownership.ABSENT and is_deleting(cluster):
         raise terminating(spec.database_cluster_ref.name, what="databases")
+    if observed.connection_limit == INTERRUPTED_DROP:
+        await _finish_drop(context, link, spec, owned)
+        observed = await observe_shared_database(context, link, spec.name)
+        owned = Ownership.ABSENT
     seen = await look_inside(link, observed, spec)
     desired, pending = await _desire(
         context, key, spec, cluster, link=link, seen=seen, held=guarded.held
@@ -108,6 +114,30 @@ async def reconcile_database(context: Context, key: Key, database: Object) -> Ou
         database, spec, observed, pending=pending, service=service, owned=owned
     )
     return replace(outcome, events=(*_left(seen.state, spec), *outcome.events))
+
+
+async def _finish_drop(
+    context: Context, link: Link, spec: DatabaseSpec, owned: Ownership
+) -> None:
+    """Drop what an interrupted DROP DATABASE left, when the object drops its database.
+
+    Raises:
+        Blocked: it is kept for somebody to look at.
+    """
+    if not (owned.may_delete and spec.deletion_policy == "Delete"):
+        raise Blocked(
+            Reason.DATABASE_INVALID,
+            f"database '{spec.name}' is invalid: its DROP DATABASE was interrupted, "
+            "and nobody can enter it any more; drop it, or set deletionPolicy to "
+            "Delete, and it is made anew",
+            requeue_after=LOOK_AGAIN,
+        )
+    await apply(
+        Plan((DropDatabase(spec.name),)),
+        server=link.server,
+        connections=link.connections,
+        keyring=context.keyring,
+    )
 
 
 def database_ownership(

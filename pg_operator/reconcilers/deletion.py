@@ -1,7 +1,7 @@
 """Deleting an object: what happens to its database or role, and when it may go."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pg_operator.api.conditions import Reason
@@ -33,6 +33,7 @@ from pg_operator.reconcilers.role import observe_shared_role, role_ownership
 from pg_operator.reconcilers.servers import Link
 
 DELETE_AGAIN: Final = timedelta(seconds=5)
+DATABASES_MAY_FOLLOW: Final = timedelta(seconds=10)
 DATABASE_POLICIES: Final[Mapping[Any, DatabasePolicy]] = {"Delete": "Delete"}
 ROLE_POLICIES: Final[Mapping[Any, RolePolicy]] = {
     "Delete": "Delete",
@@ -94,7 +95,7 @@ async def finalize_role(context: Context, key: Key, role: Object) -> Outcome:
         return Outcome(release=True)
     policy = effective_role_policy(declared, dependencies, mark=observed.mark)
     if policy != "Retain":
-        _await_databases(context, spec["databaseClusterRef"]["name"], dependencies)
+        _await_databases(context, role, dependencies, patient=declared is None)
     heir, _ = await observe_shared_role(context, link, heir_name(claimant))
     if policy == "Delete" and (heir.login is True or heir.superuser is True):
         raise deletion_blocked(
@@ -183,26 +184,53 @@ def deletion_blocked(why: str, *, requeue_after: timedelta | None = None) -> Blo
 
 
 def _await_databases(
-    context: Context, cluster: str, dependencies: Dependencies
+    context: Context, role: Object, dependencies: Dependencies, *, patient: bool
 ) -> None:
     """Wait for databases that are being dropped with all that the role owns.
+
+    Who deletes both may delete the role first: when `patient`, databases of the same
+    namespace that are dropped with their objects are given a moment to go, too.
 
     Raises:
         Blocked: everything the role owns goes with them.
     """
-    going = {
-        database["spec"].get("name")
+    owned = dependencies.owner_in | dependencies.owned_databases
+    cluster = role["spec"]["databaseClusterRef"]["name"]
+    droppable = [
+        database
         for database in context.objects.of_cluster("Database", cluster)
         if database["spec"].get("deletionPolicy") == "Delete"
-        and _is_going(context, database)
+    ]
+    going = {
+        database["spec"].get("name")
+        for database in droppable
+        if _is_going(context, database)
     }
-    owned = dependencies.owner_in | dependencies.owned_databases
     if owned and owned <= going:
         raise Blocked(
             Reason.WAITING_FOR_REFERENCES,
             "the role goes as soon as the databases with its objects in them are "
             "dropped",
         )
+    may_go = going | {
+        database["spec"].get("name")
+        for database in droppable
+        if database["metadata"]["namespace"] == role["metadata"]["namespace"]
+    }
+    left = DATABASES_MAY_FOLLOW - _terminating_for(context, role)
+    if patient and owned and owned <= may_go and left > timedelta():
+        raise Blocked(
+            Reason.WAITING_FOR_REFERENCES,
+            "the role owns objects in databases of this namespace only that are "
+            "dropped when they are deleted; if they stay, it is disabled in a moment",
+            requeue_after=left,
+        )
+
+
+def _terminating_for(context: Context, obj: Object) -> timedelta:
+    """Return how long ago an object's deletion began."""
+    began = datetime.fromisoformat(obj["metadata"]["deletionTimestamp"])
+    return context.now() - began
 
 
 def _is_going(context: Context, database: Object) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Final, NoReturn, Self
 
 from pg_operator.api.conditions import Reason
@@ -90,6 +91,7 @@ class Reconcilers:
                 servers=servers,
                 keyring=await load_keyring(kubernetes, settings.namespace),
                 owner_id=await kubernetes.kube_system_uid(),
+                now=lambda: datetime.now(UTC),
             )
         )
 

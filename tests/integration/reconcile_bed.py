@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -25,6 +26,7 @@ class Stage:
     def __init__(self, dsn: str) -> None:
         self.cache = Cache()
         self.secrets = {(OPERATOR, "dsn"): {"connection": dsn.encode()}}
+        self.now = datetime(2026, 11, 25, 12, tzinfo=UTC)
         self._version = 0
         kubernetes = cast("Kubernetes", self)
         self.context = Context(
@@ -38,6 +40,7 @@ class Stage:
             ),
             keyring=Keyring.from_secret(Keyring.generate()),
             owner_id="this-cluster",
+            now=lambda: self.now,
         )
 
     async def read_secret(self, namespace: str, name: str) -> SecretData | None:
@@ -61,6 +64,18 @@ class Stage:
         obj = self._object(name, spec, namespace=namespace)
         self.cache.put(kind, {**obj, "status": status})
         return Key(kind, namespace, name)
+
+    def delete(self, key: Key) -> None:
+        """Begin the deletion of an object, now."""
+        obj = self.cache.get(key)
+        assert obj is not None
+        self._version += 1
+        metadata = {
+            **obj["metadata"],
+            "resourceVersion": str(self._version),
+            "deletionTimestamp": self.now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        self.cache.put(key.kind, {**obj, "metadata": metadata})
 
     def remove(self, key: Key) -> None:
         """Take an object away, as if its finalizer had let it go."""

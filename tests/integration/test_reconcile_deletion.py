@@ -1,0 +1,97 @@
+"""Roles and databases that go together, and drops that were cut off."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from pg_operator.reconcilers.outcome import Key
+from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
+from tests.integration.reconcile_bed import Stage, on_stage
+from tests.localcluster.postgres import PostgresServer
+
+MAIN = {"databaseClusterRef": {"name": "main"}}
+
+
+@pytest.fixture
+async def stage(server: PostgresServer) -> AsyncIterator[Stage]:
+    async with on_stage(server.admin_dsn) as stage:
+        yield stage
+
+
+@pytest.fixture
+async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
+    async with open_bed(server.admin_dsn) as bed:
+        yield bed
+
+
+async def declare(stage: Stage, bed: Bed) -> tuple[Key, Key]:
+    """Make a role that owns its database and a schema in it."""
+    owner = bed.name("owner")
+    role = stage.put(
+        "DatabaseRole", "owner", {"roleName": owner, **MAIN}, namespace="a"
+    )
+    spec = {
+        "name": bed.name("db"),
+        **MAIN,
+        "owner": owner,
+        "schema": "app",
+        "deletionPolicy": "Delete",
+    }
+    database = stage.put("Database", "db", spec, namespace="a")
+    for key in (role, database):
+        assert (await stage.reconcile(key))[0] == "Reconciled"
+    return role, database
+
+
+async def test_role_deleted_just_before_its_database_is_dropped_after_it(
+    stage: Stage, bed: Bed
+) -> None:
+    role, database = await declare(stage, bed)
+    stage.delete(role)
+    reason, _, outcome = await stage.reconcile(role)
+    assert (reason, outcome.release) == ("WaitingForReferences", False)
+    assert outcome.requeue_after == timedelta(seconds=10)
+    stage.delete(database)
+    stage.now += timedelta(seconds=60)
+    assert (await stage.reconcile(role))[0] == "WaitingForReferences"
+    assert (await stage.reconcile(database))[2].release
+    stage.remove(database)
+    assert (await stage.reconcile(role))[2].release
+    assert not (await bed.role(bed.name("owner"))).exists
+
+
+async def test_role_whose_database_stays_is_disabled_after_a_moment(
+    stage: Stage, bed: Bed
+) -> None:
+    role, _ = await declare(stage, bed)
+    stage.delete(role)
+    stage.now += timedelta(seconds=11)
+    assert (await stage.reconcile(role))[2].release
+    state = await bed.role(bed.name("owner"))
+    assert (state.exists, state.login) == (True, False)
+
+
+async def test_database_whose_drop_was_cut_off_is_made_anew_only_if_it_may_be_dropped(
+    stage: Stage, bed: Bed, server: PostgresServer
+) -> None:
+    name = bed.name("db")
+    spec = {"name": name, **MAIN}
+    key = stage.put("Database", "db", spec, namespace="a")
+    await stage.reconcile(key)
+    before = (await bed.database(name)).oid
+    await run_as_superuser(
+        server.superuser_dsn,
+        f"UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{name}'",
+    )
+    reason, message, _ = await stage.reconcile(key)
+    assert reason == "DatabaseInvalid"
+    assert "interrupted" in message
+    assert (await bed.database(name)).oid == before
+    key = stage.put(
+        "Database", "db", {**spec, "deletionPolicy": "Delete"}, namespace="a"
+    )
+    assert (await stage.reconcile(key))[0] == "Reconciled"
+    state = await bed.database(name)
+    assert state.oid != before
+    assert state.connection_limit == -1
