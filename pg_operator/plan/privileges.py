@@ -139,13 +139,9 @@ def privilege_changes(
     # REVOKE on a table also takes the word away from each of its columns.
     wiped = wiped_columns(held, revoked)
     granted = (desired - (held - revoked - wiped)) | (wiped - revoked)
-    # Who is granted the option is granted the word, and loses it with the word.
+    # Who is granted the option is granted the word, too.
     upgraded = {_base(grant) for grant in granted if grant.grantable}
-    options = {grant for grant in revoked if _base(grant) not in revoked}
-    revokes = [
-        *_statements(RevokePrivileges, role, revoked - options - wiped),
-        *_statements(RevokePrivileges, role, options - wiped, grantable=True),
-    ]
+    revokes = revoke_statements(role, revoked, but=wiped)
     grants = [
         *_statements(GrantPrivileges, role, granted - upgraded),
         *_statements(GrantPrivileges, role, granted, grantable=True),
@@ -158,6 +154,20 @@ def privilege_changes(
         grants=tuple(
             sorted(grants, key=lambda each: (each.database, each.kind != "schema"))
         ),
+    )
+
+
+def revoke_statements(
+    role: str, grants: Grants, *, but: Grants = frozenset()
+) -> tuple[RevokePrivileges, ...]:
+    """Return what takes grants away, but for some that go by themselves.
+
+    An option goes with its word.
+    """
+    options = {grant for grant in grants if _base(grant) not in grants}
+    return (
+        *_statements(RevokePrivileges, role, grants - options - but),
+        *_statements(RevokePrivileges, role, options - but, grantable=True),
     )
 
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final, TypeVar
@@ -35,6 +35,7 @@ from pg_operator.plan.operations import (
 )
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.state import (
+    Grant,
     Grants,
     Membership,
     Password,
@@ -56,11 +57,12 @@ from pg_operator.postgres.errors import (
     Transient,
     translate,
 )
+from pg_operator.postgres.grantors import revoke_as_grantors
 from pg_operator.postgres.locks import lock_tables
 from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.observe_privileges import (
-    observe_database_grants,
-    observe_grants,
+    observe_database_holdings,
+    observe_holdings,
 )
 from pg_operator.postgres.quiet import unlogged
 from pg_operator.postgres.render import render
@@ -310,23 +312,43 @@ async def _look_again(
     A GRANT of what one may not pass on, and a REVOKE of what another role granted,
     succeed and change nothing; some of them without even a warning.
     """
-    held: dict[tuple[str, bool], Grants] = {}
     applied = Applied()
-    for operation in unchecked:
-        key = operation.role, operation.kind == "database"
-        if key not in held:
-            observe = observe_database_grants if key[1] else observe_grants
-            held[key] = await observe(connection, operation.role)
-        if isinstance(operation, GrantPrivileges):
-            lacking = operation.grants() - held[key]
-            pending = _without_effect(lacking, is_grant=True)
-            applied += Applied(tuple(pending), ungranted=lacking)
-        else:
-            left = operation.grants() & held[key]
-            pending = _without_effect(left, is_grant=False)
-            applied += Applied(tuple(pending), revokes_undone=bool(left))
+    for role, shared in sorted({_place_of(operation) for operation in unchecked}):
+        those = [each for each in unchecked if _place_of(each) == (role, shared)]
+        observe = observe_database_holdings if shared else observe_holdings
+        holdings = await observe(connection, role)
+        if left := _left(those, holdings.grants):
+            await revoke_as_grantors(connection, role, left, holdings)
+            holdings = await observe(connection, role)
+            left = _left(those, holdings.grants)
+        lacking = (
+            frozenset[Grant]().union(
+                *(each.grants() for each in those if isinstance(each, GrantPrivileges))
+            )
+            - holdings.grants
+        )
+        applied += Applied(
+            (
+                *_without_effect(left, is_grant=False),
+                *_without_effect(lacking, is_grant=True),
+            ),
+            revokes_undone=bool(left),
+            ungranted=lacking,
+        )
     unchecked.clear()
     return applied
+
+
+def _place_of(operation: _GrantOrRevoke) -> tuple[str, bool]:
+    """Return whose privileges are meant, and whether they are in shared catalogs."""
+    return operation.role, operation.kind == "database"
+
+
+def _left(operations: Sequence[_GrantOrRevoke], held: Grants) -> Grants:
+    """Return what was to be revoked and is held all the same."""
+    return frozenset[Grant]().union(
+        *(each.grants() & held for each in operations if takes_away(each))
+    )
 
 
 def _without_effect(wrong: Grants, *, is_grant: bool) -> Iterator[Pending]:

@@ -7,8 +7,9 @@ what that is. Members of extensions and the schemas of PostgreSQL itself are lef
 nothing of ours is granted there.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from pg_operator.plan.creators import Creators
@@ -19,7 +20,8 @@ from pg_operator.postgres.rows import read_rows
 
 _DATABASE_GRANTS: Final = """
 SELECT DISTINCT d.datname::text, a.privilege_type,
-       a.is_grantable OR d.datdba = a.grantee
+       a.is_grantable OR d.datdba = a.grantee,
+       pg_catalog.pg_get_userbyid(a.grantor)::text
 FROM pg_catalog.pg_shdepend AS s
 JOIN pg_catalog.pg_database AS d ON d.oid = s.objid
 CROSS JOIN LATERAL pg_catalog.aclexplode(
@@ -93,7 +95,8 @@ object AS (
     WHERE classid = 'pg_catalog.pg_default_acl'::pg_catalog.regclass
       AND d.defaclobjtype IN ('r', 'S', 'f', 'T'))
 SELECT DISTINCT o.kind, n.nspname::text, o.name, o.part, o.creator,
-       a.privilege_type, a.is_grantable, o.owner = a.grantee
+       a.privilege_type, a.is_grantable, o.owner = a.grantee,
+       pg_catalog.pg_get_userbyid(a.grantor)::text
 FROM object AS o
 JOIN pg_catalog.pg_namespace AS n ON n.oid = o.home
 CROSS JOIN LATERAL pg_catalog.aclexplode(o.acl) AS a
@@ -123,27 +126,34 @@ WHERE owns_database OR owns_schema OR writes
 class Holdings:
     """What a role holds itself inside a database, and on what of it as the owner.
 
-    What it inherits or PUBLIC holds does not count.
+    What it inherits or PUBLIC holds does not count. `granted_by` says who granted it.
     """
 
     grants: Grants = frozenset()
     owned: frozenset[Securable] = frozenset()
+    granted_by: Mapping[str, Grants] = field(default_factory=dict)
 
 
 async def observe_holdings(connection: Connection, role: str) -> Holdings:
     """Read what a role holds itself inside the connected database."""
     database = connection.info.dbname
-    grants, owned = set[Grant](), set[Securable]()
-    for *names, privilege, is_grantable, is_owner in await read_rows(
+    owned = set[Securable]()
+    granted_by: defaultdict[str, set[Grant]] = defaultdict(set)
+    for *names, privilege, is_grantable, is_owner, grantor in await read_rows(
         connection, _HOLDINGS, role=role
     ):
         kind, schema, name, column, creator = names
         on = Securable(kind, database, schema, name, column, creator)
         # An owner may always pass on what it has.
-        grants |= _held(on, privilege, grantable=is_grantable or is_owner)
+        grantable = is_grantable or is_owner
+        granted_by[grantor] |= _held(on, privilege, grantable=grantable)
         if is_owner:
             owned.add(on)
-    return Holdings(frozenset(grants), frozenset(owned))
+    return Holdings(
+        frozenset[Grant]().union(*granted_by.values()),
+        frozenset(owned),
+        {grantor: frozenset(grants) for grantor, grants in granted_by.items()},
+    )
 
 
 async def observe_creators(
@@ -173,12 +183,20 @@ async def observe_grants(connection: Connection, role: str) -> Grants:
 
 async def observe_database_grants(connection: Connection, role: str) -> Grants:
     """Read what a role holds itself on databases, from any database."""
-    rows = await read_rows(connection, _DATABASE_GRANTS, role=role)
-    return frozenset[Grant]().union(
-        *(
-            _held(Securable("database", database), privilege, grantable=grantable)
-            for database, privilege, grantable in rows
-        )
+    return (await observe_database_holdings(connection, role)).grants
+
+
+async def observe_database_holdings(connection: Connection, role: str) -> Holdings:
+    """Read what a role holds itself on databases, and by whom, from any database."""
+    granted_by: defaultdict[str, set[Grant]] = defaultdict(set)
+    for database, privilege, grantable, grantor in await read_rows(
+        connection, _DATABASE_GRANTS, role=role
+    ):
+        on = Securable("database", database)
+        granted_by[grantor] |= _held(on, privilege, grantable=grantable)
+    return Holdings(
+        frozenset[Grant]().union(*granted_by.values()),
+        granted_by={name: frozenset(grants) for name, grants in granted_by.items()},
     )
 
 

@@ -620,3 +620,27 @@ async def test_role_passes_on_what_is_grantable_until_it_is_not(scene: Scene) ->
         await connection.execute("SELECT id FROM app.a")
         with pytest.raises(errors.InsufficientPrivilege):
             await borrower.execute("SELECT id FROM app.a")
+
+
+async def test_grant_of_another_managed_role_is_revoked_as_that_role(
+    scene: Scene,
+) -> None:
+    """PostgreSQL lets nobody else, and says nothing when somebody else tries."""
+    words = ["SELECT", "INSERT"]
+    table = {"name": "a", "privileges": words}
+    permission = scene.permission(schemas=[{"name": "app", "tables": [table]}])
+    await scene.bed.execute(
+        f"GRANT SELECT, UPDATE (note) ON app.a TO {scene.writer} WITH GRANT OPTION",
+        database=scene.database,
+    )
+    async with scene.bed.login(scene.writer, scene.database) as connection:
+        await connection.execute(sql.SQL(f"GRANT SELECT ON app.a TO {scene.role}"))
+    await scene.reconcile(permission)
+    applied = await scene.reconcile(scene.permission())
+    assert applied.pending == ()
+    assert await scene.bed.grants(scene.role, database=scene.database) == frozenset()
+    assert await scene.plan(scene.permission()) == Plan()
+    # We are ourselves again afterwards.
+    async with scene.bed.connections.session(scene.database) as ours:
+        cursor = await ours.execute("SELECT current_user = session_user")
+        assert await cursor.fetchone() == (True,)
