@@ -29,6 +29,7 @@ class Reason(enum.StrEnum):
     # What an object refers to.
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 (a reason, not a password)
     SECRET_KEY_NOT_FOUND = "SecretKeyNotFound"  # noqa: S105
+    SECRET_CONFLICT = "SecretConflict"  # noqa: S105
     SECRET_NOT_ALLOWED = "SecretNotAllowed"  # noqa: S105
     CLUSTER_NOT_FOUND = "ClusterNotFound"
     CLUSTER_UNAVAILABLE = "ClusterUnavailable"

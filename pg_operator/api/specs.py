@@ -71,6 +71,14 @@ class PasswordReference(Document):
     key: str = "password"
 
 
+class ConnectionSecretReference(Document):
+    """Names the Secret of the same namespace that applications connect from."""
+
+    name: str
+    database: str | None = None
+    host: Literal["Server", "Service"] = "Server"
+
+
 class AllowedNamespaces(Document):
     """Namespaces that something is open to."""
 
@@ -241,6 +249,8 @@ class DatabaseRoleSpec(Document):
     role_name: str
     database_cluster_ref: ClusterReference
     password: PasswordReference | None = None
+    generate_password: bool | None = None
+    connection_secret: ConnectionSecretReference | None = None
     login: bool | None = None
     inherit: bool | None = None
     attributes: tuple[RoleAttribute, ...] = ()
@@ -252,3 +262,8 @@ class DatabaseRoleSpec(Document):
     grants_policy: Literal["Additive", "Exact"] = "Additive"
     adopt: bool | None = None
     deletion_policy: Literal["Delete", "Disable", "Retain"] | None = None
+
+    @property
+    def declares_password(self) -> bool:
+        """Whether the role is to have a password, from either source."""
+        return self.password is not None or self.generate_password is True

@@ -14,6 +14,7 @@ ADMISSION_API: Final = "admissionregistration.k8s.io/v1"
 
 _PLURALS: Final[Mapping[str, str]] = {
     **{str(kind): plural for kind, plural in PLURALS.items()},
+    "Secret": "secrets",
     "Service": "services",
     "EndpointSlice": "endpointslices",
     "MutatingWebhookConfiguration": "mutatingwebhookconfigurations",

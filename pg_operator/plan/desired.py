@@ -157,7 +157,7 @@ def desired_role(
 
     """
     mark = desired_mark(claimant, observed)
-    declared = spec.password is not None
+    declared = spec.declares_password
     login = spec.login
     if login is None and not observed.exists:
         login = declared

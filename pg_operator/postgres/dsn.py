@@ -98,6 +98,11 @@ class Dsn:
     # They are there for as long as the DSN is.
     _certificates: Certificates = field(default_factory=Certificates)
 
+    @property
+    def sslmode(self) -> str:
+        """How TLS is asked for, as the DSN says or by default."""
+        return self._parameters["sslmode"]
+
     def conninfo(
         self, database: str, *, session: Mapping[str, str] = MappingProxyType({})
     ) -> str:

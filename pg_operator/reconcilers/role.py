@@ -8,7 +8,6 @@ from pg_operator.api.conditions import Reason
 from pg_operator.api.guard import guard
 from pg_operator.api.specs import DatabaseClusterSpec, DatabaseRoleSpec
 from pg_operator.api.validation import refusal, validate_databaserole
-from pg_operator.kube.secrets import SecretError, SecretKeyNotFound
 from pg_operator.plan.deletion import effective_role_policy
 from pg_operator.plan.desired import Entitlements, desired_role
 from pg_operator.plan.diff import diff
@@ -25,6 +24,11 @@ from pg_operator.plan.state import (
 )
 from pg_operator.postgres.apply import Applied, apply
 from pg_operator.postgres.observe import observe_dependencies, observe_role
+from pg_operator.reconcilers.binding import (
+    Binding,
+    read_password,
+    reconcile_binding,
+)
 from pg_operator.reconcilers.context import Context, claimant_of
 from pg_operator.reconcilers.memberships import resolve_memberships
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
@@ -77,7 +81,8 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
     spec = DatabaseRoleSpec.parse(guarded.spec)
     found = await _find(context, key, spec)
     link, observed, dependencies = found.link, found.observed, found.dependencies
-    password = await _read_password(context, key, spec)
+    binding = await reconcile_binding(context, key, role, spec, link)
+    password = binding.password
     if isinstance(password, Blocked) and not observed.exists:
         raise password
 
@@ -143,6 +148,7 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
             spec.deletion_policy, dependencies, mark=desired.mark
         ),
         "passwordFingerprint": _fingerprint(desired.mark),
+        "binding": None if binding.secret is None else {"name": binding.secret},
         "grants": _grants_status(resolved, applied),
     }
     events: list[Event] = []
@@ -152,7 +158,7 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
         adopted = f"Took over role '{spec.role_name}'"
         events = [Event("Normal", "RoleAdopted", adopted), *events]
     pending = (*resolved.pending, *applied.pending)
-    return _outcome(role, password, pending, status=status, events=events)
+    return _outcome(role, binding, pending, status=status, events=events)
 
 
 async def _find(context: Context, key: Key, spec: DatabaseRoleSpec) -> _Found:
@@ -187,21 +193,24 @@ async def _find(context: Context, key: Key, spec: DatabaseRoleSpec) -> _Found:
 
 def _outcome(
     role: Object,
-    password: Password | Blocked | None,
+    binding: Binding,
     pending: Sequence[Pending],
     *,
     status: Mapping[str, Any],
     events: Sequence[Event],
 ) -> Outcome:
     """Say what is true now, and what is not: a password first, then the rest."""
-    if isinstance(password, Blocked):
-        outcome = password.outcome(role)
+    password = binding.password
+    blocked = password if isinstance(password, Blocked) else binding.problem
+    if blocked is not None:
+        outcome = blocked.outcome(role)
         return replace(outcome, status=status, events=(*events, *outcome.events))
     if pending:
         return partially_applied(role, pending, status=status, events=events)
     name = role["spec"]["roleName"]
+    hint = _hint(password) if isinstance(password, Password) else ""
     return Outcome(
-        conditions=ready(f"role '{name}' is as declared{_hint(password)}"),
+        conditions=ready(f"role '{name}' is as declared{hint}"),
         status=status,
         events=tuple(events),
     )
@@ -225,7 +234,8 @@ async def password_is_pending(context: Context, key: Key, role: Object) -> bool:
     spec = guard(role["spec"], validate_databaserole(role).errors)
     if spec.stalled:
         return False
-    password = await _read_password(context, key, DatabaseRoleSpec.parse(spec.spec))
+    parsed = DatabaseRoleSpec.parse(spec.spec)
+    password = await read_password(context, key, role, parsed)
     known = role.get("status", {}).get("passwordFingerprint")
     return isinstance(password, Password) and password.fingerprint != known
 
@@ -249,39 +259,9 @@ def role_ownership(
     )
 
 
-async def _read_password(
-    context: Context, key: Key, spec: DatabaseRoleSpec
-) -> Password | Blocked | None:
-    """Return the password, None when none is declared, or why it cannot be read."""
-    reference = spec.password
-    if reference is None:
-        return None
-    secret = await context.kubernetes.read_secret(key.namespace, reference.name)
-    if secret is None:
-        return Blocked(
-            Reason.SECRET_NOT_FOUND,
-            f"spec.password.name: Secret '{reference.name}' does not exist in this "
-            f"namespace; create it with the password under key '{reference.key}'",
-        )
-    try:
-        text = secret.text(reference.key)
-    except SecretKeyNotFound as error:
-        return Blocked(Reason.SECRET_KEY_NOT_FOUND, f"spec.password: {error}")
-    except SecretError as error:
-        return Blocked(Reason.INVALID_PASSWORD, f"spec.password: {error}")
-    if "\0" in text.reveal():
-        return Blocked(
-            Reason.INVALID_PASSWORD,
-            f"spec.password: key '{reference.key}' of Secret '{reference.name}' has "
-            "a NUL character in it, which PostgreSQL takes in no password",
-        )
-    fingerprint = context.keyring.fingerprint(text, role=spec.role_name)
-    return Password(fingerprint, text)
-
-
-def _hint(password: Password | None) -> str:
+def _hint(password: Password) -> str:
     """Say what is often a mistake: `echo` ends a line, and the newline is kept."""
-    text = password.text if password is not None else None
+    text = password.text
     if text is None or not text.reveal().endswith("\n"):
         return ""
     return "; the password ends with a newline, which logins must send as well"

@@ -149,17 +149,15 @@ def index_entries(obj: Object) -> set[Entry]:
     if cluster:
         entries.add(("cluster", cluster))
         entries.add(("named", cluster, str(spec.get("roleName", spec.get("name")))))
-        for permission in spec.get("permissions") or ():
-            entries.add(("permits", cluster, str(permission.get("database"))))
-            if _has_wildcard(permission):
-                entries.add(("follows", cluster, str(permission.get("database"))))
+        for word, database in _databases(spec):
+            entries.add((word, cluster, database))
         for role in _named_roles(spec):
             entries.add(("names-role", cluster, role))
         if is_deleting(obj):
             entries.add(("terminating", cluster))
     if service := service_of(obj):
         entries.add(("service", namespace, service))
-    for field in ("connection", "password"):
+    for field in ("connection", "password", "connectionSecret"):
         if reference := spec.get(field):
             owner = str(reference.get("namespace", namespace))
             entries.add(("secret", owner, str(reference.get("name"))))
@@ -177,6 +175,16 @@ def service_of(obj: Object) -> str:
     if is_deleting(obj):
         return ""
     return obj.get("spec", {}).get("databaseServiceName") or ""
+
+
+def _databases(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The databases that a role depends on, and how."""
+    for permission in spec.get("permissions") or ():
+        yield "permits", str(permission.get("database"))
+        if _has_wildcard(permission):
+            yield "follows", str(permission.get("database"))
+    if database := (spec.get("connectionSecret") or {}).get("database"):
+        yield "permits", str(database)
 
 
 def _named_roles(spec: Mapping[str, Any]) -> Iterator[str]:

@@ -30,13 +30,13 @@ EVERYWHERE: Mapping[tuple[str, str], set[str]] = {
     (OWN, "databases/status"): {"patch"},
     (OWN, "databaseroles/status"): {"patch"},
     ("", "namespaces"): READ,
-    ("", "secrets"): READ,
+    ("", "secrets"): READ | WRITE,
     ("", "services"): {"get"} | WRITE,
     ("discovery.k8s.io", "endpointslices"): {"get"} | WRITE,
     ("", "events"): {"create", "patch"},
 }
 IN_ITS_OWN_NAMESPACE: Mapping[tuple[str, str], set[str]] = {
-    ("", "secrets"): READ | {"create"},
+    ("", "secrets"): READ | WRITE,
     ("coordination.k8s.io", "leases"): {"get", "watch", "create", "patch"},
 }
 OWN_API = "/apis/pg-operator.dev/v1alpha1"

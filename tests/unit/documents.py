@@ -55,6 +55,7 @@ ROLE: Document = {
         "roleName": "orders_app",
         "databaseClusterRef": {"name": "main"},
         "password": {"name": "orders-app-password", "key": "password"},
+        "connectionSecret": {"name": "orders-app", "database": "orders"},
         "login": True,
         "connectionLimit": 5,
         "inherit": False,

@@ -731,3 +731,71 @@ def test_tables_left_out_are_named_once_and_of_a_wildcard() -> None:
         f"{under}[2]": "duplicate",
     }
     assert verdict.warnings == (f"{under}: has no effect without the table '*'",)
+
+
+GENERATED: Document = {
+    "generatePassword": True,
+    "connectionSecret": {"name": "app-connection", "database": "orders"},
+}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        GENERATED,
+        {
+            "password": {"name": "app-password"},
+            "connectionSecret": {"name": "app", "host": "Service"},
+            "permissions": [{"database": "orders"}],
+        },
+        {"generatePassword": False, "password": {"name": "app-password"}},
+    ],
+)
+def test_role_may_be_published(spec: Document) -> None:
+    assert validate_databaserole(role(**spec)) == Verdict()
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (
+            {**GENERATED, "password": {"name": "app-password"}},
+            {"spec.generatePassword": "generate-xor-password"},
+        ),
+        ({"generatePassword": True}, {"spec.connectionSecret": "required"}),
+        (
+            {"connectionSecret": GENERATED["connectionSecret"]},
+            {"spec.connectionSecret": "secret-without-password"},
+        ),
+        (
+            {
+                "password": {"name": "same"},
+                "connectionSecret": {"name": "same", "database": "orders"},
+            },
+            {"spec.connectionSecret.name": "secret-twice"},
+        ),
+        (
+            {"generatePassword": True, "connectionSecret": {"name": "app"}},
+            {"spec.connectionSecret.database": "required"},
+        ),
+        (
+            {
+                "generatePassword": True,
+                "connectionSecret": {
+                    "name": "postgresql://user:secret@host",
+                    "database": "a\n",
+                    "host": "server",
+                },
+            },
+            {
+                "spec.connectionSecret.name": "secret-name",
+                "spec.connectionSecret.database": "name-characters",
+                "spec.connectionSecret.host": "choice",
+            },
+        ),
+    ],
+)
+def test_publication_that_makes_no_sense_is_refused(
+    spec: Document, expected: dict[str, str]
+) -> None:
+    assert rules(validate_databaserole(role(**spec))) == expected

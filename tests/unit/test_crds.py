@@ -29,6 +29,7 @@ from pg_operator.api.validation import (
     attributes,
     cluster,
     common,
+    connection_secret,
     database,
     extensions,
     memberships,
@@ -138,6 +139,8 @@ def test_crds_offer_the_choices_of_validation() -> None:
     assert choices("Database", *allowed) == database.NAMESPACE_CHOICES
     assert choices("Database", "deletionPolicy") == database.DELETION_POLICIES
     assert choices("Database", "publicPrivileges") == database.PUBLIC_PRIVILEGES
+    hosts = choices("DatabaseRole", "connectionSecret", "host")
+    assert hosts == connection_secret.HOSTS
     for schema in (
         schema_at("DatabaseRole", "spec", "attributes"),
         schema_at("DatabaseCluster", "spec", "allowedRoleAttributes"),
@@ -146,6 +149,18 @@ def test_crds_offer_the_choices_of_validation() -> None:
     assert choices("DatabaseRole", "deletionPolicy") == role.DELETION_POLICIES
     assert choices("DatabaseRole", "grantsPolicy") == role.GRANTS_POLICIES
     assert sorted(choices("Database", "encoding")) == sorted(values.SERVER_ENCODINGS)
+
+
+def test_crd_says_as_validation_how_a_role_is_published() -> None:
+    said = texts(schema_at("DatabaseRole", "spec"))
+    for rule in (
+        connection_secret.GENERATED_OR_GIVEN,
+        connection_secret.KEPT_SOMEWHERE,
+        connection_secret.SOMETHING_TO_KEEP,
+        connection_secret.READ_OR_WRITTEN,
+        connection_secret.DATABASE_IS_CLEAR,
+    ):
+        assert rule in said
 
 
 def test_crds_refuse_the_groups_that_validation_refuses() -> None:

@@ -320,6 +320,16 @@ def test_secret_wakes_roles_of_its_namespace_only(cache: Cache) -> None:
     assert woken == {role_key("near")}
 
 
+def test_connection_secret_and_its_database_wake_their_role(cache: Cache) -> None:
+    role = a_role("near")
+    role["spec"]["connectionSecret"] = {"name": "conn", "database": "orders"}
+    cache.put("DatabaseRole", role)
+    woken = secret_wakes("shop", "conn", cache, operator_namespace="operators")
+    assert woken == {role_key("near")}
+    edited = changed(ORDERS, generation=2)
+    assert role_key("near") in put(cache, "Database", edited)
+
+
 def test_secret_wakes_clusters_whose_dsn_it_holds(cache: Cache) -> None:
     named = {"connection": {"name": "dsn", "namespace": "platform"}}
     cache.put("DatabaseCluster", an_object("named", named))

@@ -15,6 +15,7 @@ from pg_operator.api.validation.common import (
     check_connection_limit,
     forbid_change,
 )
+from pg_operator.api.validation.connection_secret import check_connection_secret
 from pg_operator.api.validation.memberships import check_member_of
 from pg_operator.api.validation.parameters import check_parameters
 from pg_operator.api.validation.permissions import check_permissions
@@ -29,6 +30,7 @@ def check_role(spec: Field) -> None:
     name.check_text(partial(created_name_problem, "role"))
     check_cluster_reference(spec["databaseClusterRef"])
     _check_password(spec["password"])
+    check_connection_secret(spec)
     spec["login"].check_boolean()
     check_connection_limit(spec["connectionLimit"])
     check_role_properties(spec)
@@ -38,7 +40,8 @@ def check_role(spec: Field) -> None:
     spec["deletionPolicy"].check_choice(*DELETION_POLICIES)
     spec["grantsPolicy"].check_choice(*GRANTS_POLICIES)
     logs_in = spec["login"].value is True or (
-        spec["password"].is_present and spec["login"].value is not False
+        (spec["password"].is_present or spec["generatePassword"].value is True)
+        and spec["login"].value is not False
     )
     check_permissions(spec["permissions"], logs_in=logs_in)
 
