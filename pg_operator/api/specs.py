@@ -262,6 +262,7 @@ class DatabaseRoleSpec(Document):
     grants_policy: Literal["Additive", "Exact"] = "Additive"
     adopt: bool | None = None
     deletion_policy: Literal["Delete", "Disable", "Retain"] | None = None
+    reassign_owned_to: str | None = None
 
     @property
     def declares_password(self) -> bool:

@@ -64,6 +64,8 @@ def deletion_role(
     dependencies: Dependencies,
     heir: RoleState,
     homes: Mapping[str, Collection[str]],
+    successor: RoleState | None = None,
+    plain: Collection[str] = (),
 ) -> Plan:
     """Return what to do with a role when its object goes.
 
@@ -73,12 +75,16 @@ def deletion_role(
         dependencies: Where the role is entangled.
         heir: The role, as it is, that gets what a deleted one owns.
         homes: The schemas, by database, in which the role owns anything.
+        successor: A role of the same namespace that gets it instead, where it is plain.
+        plain: The databases in which the role owns nothing that runs code with the
+            rights of its owner: only there a role with rights may become the owner.
 
     """
     if not observed.exists:
         return Plan()
     if policy == "Delete":
-        return Plan(tuple(_drop_role(observed, dependencies, heir, homes)))
+        to = {} if successor is None else dict.fromkeys(plain, successor.name)
+        return Plan(tuple(_drop_role(observed, dependencies, heir, homes, to)))
     if not isinstance(observed.mark, Mark):
         return Plan()
     kept = released(observed.mark)
@@ -129,6 +135,7 @@ def _drop_role(
     dependencies: Dependencies,
     heir: RoleState,
     homes: Mapping[str, Collection[str]],
+    successors: Mapping[str, str],
 ) -> Iterator[Operation]:
     name = observed.name
     yield from _lock_out(observed)
@@ -136,11 +143,13 @@ def _drop_role(
         if grant.on.kind == "database":
             yield RevokePrivileges(name, (grant.on,), (grant.privilege,))
     owner_in = dependencies.owner_in | dependencies.owned_databases
-    if owner_in:
+    if not owner_in <= successors.keys():
         yield from _ready_heir(heir)
     yield TerminateSessions(name)
     for database in sorted(owner_in | dependencies.granted_in):
-        if database in owner_in:
+        if database in owner_in and database in successors:
+            yield ReassignOwned(database, name, successors[database])
+        elif database in owner_in:
             # A new owner of a function must be able to create one where it lies
             # (ALTER FUNCTION, "New owner").
             schemas = sorted(homes.get(database, ()))

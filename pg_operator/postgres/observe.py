@@ -160,6 +160,33 @@ WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
 """
 
 
+# An allow list of what runs no code with the rights of its owner. An index with an
+# expression does, whenever its table is analyzed; so do rules, views and statistics.
+_PLAIN: Final = """
+SELECT NOT EXISTS (
+    SELECT FROM pg_catalog.pg_shdepend AS s
+    LEFT JOIN pg_catalog.pg_class AS c ON c.oid = s.objid
+        AND s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+    WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+      AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = %(role)s)
+      AND s.deptype = 'o'
+      AND s.dbid = (SELECT oid FROM pg_catalog.pg_database
+                    WHERE datname = pg_catalog.current_database())
+      AND NOT coalesce(
+          s.classid IN ('pg_catalog.pg_namespace'::pg_catalog.regclass,
+                        'pg_catalog.pg_type'::pg_catalog.regclass)
+          OR c.relkind = 'S'
+          OR (c.relkind IN ('r', 'p') AND NOT c.relhasrules
+              AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger AS t
+                              WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)
+              AND NOT EXISTS (SELECT FROM pg_catalog.pg_index AS i
+                              WHERE i.indrelid = c.oid
+                                AND (i.indexprs IS NOT NULL
+                                     OR i.indpred IS NOT NULL))),
+          false))
+"""
+
+
 async def observe_server(connection: Connection) -> Server:
     """Read what kind of server this is and what our login may do on it."""
     (row,) = await read_rows(connection, _SERVER)
@@ -361,6 +388,16 @@ async def observe_homes(connection: Connection, role: str) -> frozenset[str]:
     """Read in which schemas of the connected database a role owns anything."""
     rows = await read_rows(connection, _HOMES, role=role)
     return frozenset(schema for (schema,) in rows)
+
+
+async def observe_is_plain(connection: Connection, role: str) -> bool:
+    """Tell whether a role owns only what runs no code with the rights of its owner.
+
+    Looks at the connected database: schemas, types, sequences, and tables without
+    triggers, rules, and indexes on expressions are plain.
+    """
+    ((is_plain,),) = await read_rows(connection, _PLAIN, role=role)
+    return bool(is_plain)
 
 
 def _settings(pairs: Collection[str]) -> dict[str, str]:

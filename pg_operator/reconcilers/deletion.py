@@ -16,10 +16,15 @@ from pg_operator.plan.deletion import (
 )
 from pg_operator.plan.desired import desired_mark
 from pg_operator.plan.operations import Plan
-from pg_operator.plan.state import Dependencies
+from pg_operator.plan.role_references import RoleStanding, role_standing
+from pg_operator.plan.state import Dependencies, RoleState
 from pg_operator.postgres.apply import apply
 from pg_operator.postgres.errors import ObjectInUse
-from pg_operator.postgres.observe import observe_drop_blockers, observe_homes
+from pg_operator.postgres.observe import (
+    observe_drop_blockers,
+    observe_homes,
+    observe_is_plain,
+)
 from pg_operator.reconcilers.context import RELEASE_ANNOTATION, Context, claimant_of
 from pg_operator.reconcilers.database import (
     database_ownership,
@@ -30,6 +35,7 @@ from pg_operator.reconcilers.progress import Blocked
 from pg_operator.reconcilers.reach import find_cluster
 from pg_operator.reconcilers.references import link_to
 from pg_operator.reconcilers.role import observe_shared_role, role_ownership
+from pg_operator.reconcilers.role_references import declared_by
 from pg_operator.reconcilers.servers import Link
 
 DELETE_AGAIN: Final = timedelta(seconds=5)
@@ -104,10 +110,21 @@ async def finalize_role(context: Context, key: Key, role: Object) -> Outcome:
             requeue_after=DELETE_AGAIN,
         )
     homes: dict[str, frozenset[str]] = {}
+    successor: RoleState | None = None
+    plain: frozenset[str] = frozenset()
     if policy == "Delete":
         homes = await _observe_homes(link, name, dependencies)
+        successor = await _find_successor(context, key, spec, link)
+    if successor is not None:
+        plain = await _observe_plain(link, name, dependencies)
     plan = deletion_role(
-        observed, policy=policy, dependencies=dependencies, heir=heir, homes=homes
+        observed,
+        policy=policy,
+        dependencies=dependencies,
+        heir=heir,
+        homes=homes,
+        successor=successor,
+        plain=plain,
     )
     try:
         await _apply(context, link, plan)
@@ -136,6 +153,38 @@ async def _observe_homes(
         async with link.connections.session(database) as connection:
             homes[database] = await observe_homes(connection, role)
     return homes
+
+
+async def _find_successor(
+    context: Context, key: Key, spec: Mapping[str, Any], link: Link
+) -> RoleState | None:
+    """Return the role that is to own what a deleted one owned, if it may.
+
+    It must be another DatabaseRole's of the same namespace. One that is gone, or goes
+    with the namespace, holds nothing up: the role for orphans is always there.
+    """
+    name = spec.get("reassignOwnedTo")
+    cluster = spec["databaseClusterRef"]["name"]
+    if not isinstance(name, str) or name == spec["roleName"]:
+        return None
+    successor, _ = await observe_shared_role(context, link, name)
+    owners = tuple(declared_by(context, key, cluster, name))
+    standing = role_standing(successor, declared_by=owners, is_listed=False)
+    is_reachable = link.server.superuser or successor.self_member is True
+    is_usable = standing is RoleStanding.USABLE and successor.superuser is False
+    return successor if is_usable and is_reachable else None
+
+
+async def _observe_plain(
+    link: Link, role: str, dependencies: Dependencies
+) -> frozenset[str]:
+    """Look into every database where a role owns something, for code."""
+    plain = set()
+    for database in dependencies.owner_in | dependencies.owned_databases:
+        async with link.connections.session(database) as connection:
+            if await observe_is_plain(connection, role):
+                plain.add(database)
+    return frozenset(plain)
 
 
 def keeps_everything(kind: Kind, spec: Mapping[str, Any]) -> bool:

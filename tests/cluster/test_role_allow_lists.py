@@ -180,3 +180,42 @@ def test_tenant_gets_no_attribute_or_parameter_that_is_not_listed(
         f" WHERE setrole = '{user}'::regrole"
     )
     assert administer(cluster, "postgres", query) == [(0, ["work_mem=5MB"])]
+
+
+def test_tenant_hands_what_a_role_owned_to_roles_of_its_own_namespace_only(
+    cluster: LocalCluster, kubectl: Kubectl, tenant: Kubectl, connected: str
+) -> None:
+    shop, dbname = f"{connected}-shop", f"{connected}_shop"
+    opened = {"from": "Names", "names": [f"{connected}-tenant"]}
+    kubectl.apply(
+        documents(database(shop, connected, schema="app", allowedNamespaces=opened))
+    )
+    kubectl.wait(f"database/{shop}", "condition=Ready")
+    declare(kubectl, f"{connected}-theirs", connected, login=False)
+    kubectl.wait(f"databaserole/{connected}-theirs", "condition=Ready")
+    declare(tenant, f"{connected}-heir", connected, login=False)
+    tenant.wait(f"databaserole/{connected}-heir", "condition=Ready")
+
+    owners = {}
+    for successor in ("theirs", "heir"):
+        name = f"{connected}-to-{successor}"
+        role = name.replace("-", "_")
+        spec = {"deletionPolicy": "Delete", "login": False}
+        wanted = f"{connected}_{successor}"
+        declare(tenant, name, connected, reassignOwnedTo=wanted, **spec)
+        tenant.wait(f"databaserole/{name}", "condition=Ready")
+        table = f"left_{successor}"
+        administer(
+            cluster,
+            dbname,
+            f"CREATE TABLE app.{table} ()",
+            f"ALTER TABLE app.{table} OWNER TO {role}",
+        )
+        tenant.run("delete", f"databaserole/{name}", "--timeout=60s")
+        query = (
+            f"SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = '{table}'"
+        )
+        ((owners[successor],),) = administer(cluster, dbname, query)
+
+    assert owners["heir"] == f"{connected}_heir"
+    assert owners["theirs"].startswith("pg-operator:orphans:")

@@ -31,6 +31,7 @@ from pg_operator.postgres.errors import AlreadyExistsNow, ObjectInUse, Rejected
 from pg_operator.postgres.observe import (
     observe_dependencies,
     observe_homes,
+    observe_is_plain,
 )
 from pg_operator.postgres.observe_privileges import observe_holdings
 from tests.integration.postgres_bed import (
@@ -252,6 +253,105 @@ async def test_role_entangled_in_three_databases_is_dropped_and_data_kept(
             )
             # What it wrote must not run as the operator's login, which may do a lot.
             assert await cursor.fetchone() == (1, heir)
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_plain"),
+    [
+        ("CREATE TABLE app.t (id int PRIMARY KEY, c text CHECK (c <> ''))", True),
+        ("CREATE TABLE app.t (id serial) PARTITION BY RANGE (id)", True),
+        ("CREATE TYPE app.mood AS ENUM ('ok')", True),
+        ("CREATE VIEW app.v AS SELECT 1", False),
+        ("CREATE MATERIALIZED VIEW app.v AS SELECT 1", False),
+        ("CREATE FUNCTION app.f() RETURNS int RETURN 1", False),
+        (
+            "CREATE FUNCTION app.f() RETURNS int SECURITY DEFINER RETURN 1",
+            False,
+        ),
+        (
+            "CREATE TABLE app.t (c text); CREATE INDEX ON app.t (lower(c))",
+            False,
+        ),
+        (
+            "CREATE TABLE app.t (c text); CREATE INDEX ON app.t (c) WHERE c <> ''",
+            False,
+        ),
+        (
+            "CREATE TABLE app.t (); CREATE RULE r AS ON UPDATE TO app.t DO NOTHING",
+            False,
+        ),
+        (
+            (
+                "CREATE TABLE app.t (a int, b int);"
+                " CREATE STATISTICS app.s ON (a + b) FROM app.t"
+            ),
+            False,
+        ),
+        (
+            (
+                "CREATE TABLE app.t (); CREATE TRIGGER g BEFORE UPDATE ON app.t"
+                " EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+            ),
+            False,
+        ),
+    ],
+)
+async def test_only_what_runs_no_code_as_its_owner_is_plain(
+    bed: Bed, statement: str, *, is_plain: bool
+) -> None:
+    role, database = bed.name("app"), bed.name("db")
+    await bed.create_role(role)
+    await bed.create_database(database)
+    await bed.execute(f"CREATE SCHEMA app AUTHORIZATION {role}", database=database)
+    await bed.grant(role, "CONNECT", database=database)
+    async with bed.login(role, database) as connection:
+        for part in statement.split(";"):
+            await connection.execute(part.encode())
+    async with bed.connections.session(database) as connection:
+        assert await observe_is_plain(connection, role) is is_plain
+
+
+async def test_plain_things_are_reassigned_to_a_successor(bed: Bed) -> None:
+    role, owner = bed.name("app"), bed.name("owner")
+    plain, code = bed.name("plain"), bed.name("code")
+    for name in (role, owner):
+        await bed.create_role(name)
+    for database in (plain, code):
+        await bed.create_database(database)
+        await bed.execute(f"CREATE SCHEMA app AUTHORIZATION {role}", database=database)
+        await bed.grant(role, "CONNECT", database=database)
+        async with bed.login(role, database) as connection:
+            await connection.execute("CREATE TABLE app.kept AS SELECT 1 AS one")
+    async with bed.login(role, code) as connection:
+        await connection.execute(
+            "CREATE FUNCTION app.who() RETURNS name SECURITY DEFINER"
+            " RETURN current_user"
+        )
+    found = set()
+    for database in (plain, code):
+        async with bed.connections.session(database) as connection:
+            if await observe_is_plain(connection, role):
+                found.add(database)
+    assert found == {plain}
+    heir = bed.name("heir")
+    plan = deletion_role(
+        await bed.role(role),
+        policy="Delete",
+        dependencies=await observe_entanglement(bed, role),
+        heir=await bed.role(heir),
+        homes={code: {"app"}},
+        successor=await bed.role(owner),
+        plain=found,
+    )
+    assert (await bed.apply(*plan.operations)).pending == ()
+    query = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 'kept'"
+    for database, new_owner in ((plain, owner), (code, heir)):
+        async with bed.connections.session(database) as connection:
+            cursor = await connection.execute(query)
+            assert await cursor.fetchone() == (new_owner,)
+    async with bed.connections.session(code) as connection:
+        cursor = await connection.execute("SELECT app.who()")
+        assert await cursor.fetchone() == (heir,)
 
 
 async def test_role_that_still_owns_something_is_not_dropped(bed: Bed) -> None:

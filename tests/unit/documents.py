@@ -93,6 +93,7 @@ ROLE: Document = {
         "grantsPolicy": "Exact",
         "adopt": False,
         "deletionPolicy": "Disable",
+        "reassignOwnedTo": "orders_owner",
     }
 }
 

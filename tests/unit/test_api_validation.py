@@ -799,3 +799,19 @@ def test_publication_that_makes_no_sense_is_refused(
     spec: Document, expected: dict[str, str]
 ) -> None:
     assert rules(validate_databaserole(role(**spec))) == expected
+
+
+def test_successor_of_a_role_is_another_role_that_deletion_asks_for() -> None:
+    whole = role(deletionPolicy="Delete", reassignOwnedTo="owner")
+    assert validate_databaserole(whole) == Verdict()
+    for name, rule in (
+        ("app", "successor-of-itself"),
+        ("postgres", "name-reserved"),
+        ("Owner", "name-pattern"),
+    ):
+        refused = validate_databaserole(
+            role(deletionPolicy="Delete", reassignOwnedTo=name)
+        )
+        assert rules(refused) == {"spec.reassignOwnedTo": rule}
+    (warning,) = validate_databaserole(role(reassignOwnedTo="owner")).warnings
+    assert "has no effect unless" in warning

@@ -258,6 +258,7 @@ def test_crds_have_the_limits_of_validation() -> None:
         ("Database", ("spec", "schema"), "schema"),
         ("Database", ("spec", "schemas", "name"), "schema"),
         ("DatabaseRole", ("spec", "roleName"), "role"),
+        ("DatabaseRole", ("spec", "reassignOwnedTo"), "role"),
     ],
 )
 def test_crd_has_the_rules_for_created_names(

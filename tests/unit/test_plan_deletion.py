@@ -281,3 +281,55 @@ def test_retained_database_is_only_marked(observed: DatabaseState) -> None:
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
 def test_database_that_is_gone_needs_nothing(policy: DatabasePolicy) -> None:
     assert delete_database(DatabaseState("orders", exists=False), policy) == ()
+
+
+SUCCESSOR = RoleState("owner", login=True, superuser=False, self_member=True)
+
+
+def test_plain_things_go_to_the_successor_and_code_to_the_heir() -> None:
+    """Code runs with the rights of its owner, and the successor may have some."""
+    plan = deletion_role(
+        APP,
+        policy="Delete",
+        dependencies=entangled(owner_in=("code", "orders"), granted_in=("stock",)),
+        heir=HEIR,
+        homes=HOMES,
+        successor=SUCCESSOR,
+        plain=("orders",),
+    )
+    reassigned = [one for one in plan.operations if isinstance(one, ReassignOwned)]
+    assert reassigned == [
+        ReassignOwned("code", "app", HEIR.name),
+        ReassignOwned("orders", "app", "owner"),
+    ]
+    assert not any(
+        isinstance(one, GrantPrivileges) and one.role == "owner"
+        for one in plan.operations
+    )
+
+
+def test_heir_is_not_made_where_the_successor_gets_all() -> None:
+    plan = deletion_role(
+        APP,
+        policy="Delete",
+        dependencies=entangled(owner_in=("orders",), owned_databases=("mine",)),
+        heir=replace(HEIR, exists=False, self_member=False),
+        homes=HOMES,
+        successor=SUCCESSOR,
+        plain=("orders", "mine"),
+    )
+    assert not any(isinstance(one, CreateRole) for one in plan.operations)
+    assert ReassignOwned("mine", "app", "owner") in plan.operations
+
+
+def test_successor_gets_nothing_of_a_disabled_role() -> None:
+    plan = deletion_role(
+        APP,
+        policy="Disable",
+        dependencies=entangled(owner_in=("orders",)),
+        heir=HEIR,
+        homes=HOMES,
+        successor=SUCCESSOR,
+        plain=("orders",),
+    )
+    assert not any(isinstance(one, ReassignOwned) for one in plan.operations)

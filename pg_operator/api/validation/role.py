@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Final
 
+from pg_operator.api.errors import Problem
 from pg_operator.api.fields import Field
 from pg_operator.api.names import (
     created_name_problem,
@@ -39,6 +40,7 @@ def check_role(spec: Field) -> None:
     spec["adopt"].check_boolean()
     spec["deletionPolicy"].check_choice(*DELETION_POLICIES)
     spec["grantsPolicy"].check_choice(*GRANTS_POLICIES)
+    _check_successor(spec)
     logs_in = spec["login"].value is True or (
         (spec["password"].is_present or spec["generatePassword"].value is True)
         and spec["login"].value is not False
@@ -55,6 +57,16 @@ def check_role_change(new: Field, old: Field) -> None:
         old["databaseClusterRef"]["name"],
         advice=advice,
     )
+
+
+def _check_successor(spec: Field) -> None:
+    successor = spec["reassignOwnedTo"]
+    successor.check_text(partial(created_name_problem, "role"))
+    if successor.is_present and successor.value == spec["roleName"].value:
+        detail = "must be another role; this one will be gone"
+        successor.refuse(Problem("successor-of-itself", detail))
+    if successor.is_present and spec["deletionPolicy"].value != "Delete":
+        successor.warn("has no effect unless `deletionPolicy` is 'Delete'")
 
 
 def _check_password(password: Field) -> None:
