@@ -7,7 +7,7 @@ from typing import Final
 from pg_operator.api.conditions import Reason
 from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec
 from pg_operator.api.values import parse_valid_until
-from pg_operator.plan.diff import PUBLIC_SCHEMA, UNLIMITED
+from pg_operator.plan.diff import PUBLIC_SCHEMA, UNLIMITED, has_drifted
 from pg_operator.plan.extensions import NONE_INSTALLED
 from pg_operator.plan.memberships import NO_MEMBERSHIPS, DesiredMemberships
 from pg_operator.plan.policies import is_unfinished
@@ -186,6 +186,12 @@ def desired_role(
             attributes=entitlements.properties.attributes,
             role_parameters=entitlements.properties.parameter_scope,
             password=mark.password if password is None else password.fingerprint,
+            # Unknown until it is set again, which writes what is new.
+            verifier=(
+                None
+                if password is not None and has_drifted(observed)
+                else mark.verifier
+            ),
         ),
     )
 

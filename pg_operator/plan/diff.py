@@ -207,6 +207,13 @@ def _union(mark: Mark, recorded: Mark) -> Mark:
     )
 
 
+def has_drifted(observed: RoleState) -> bool:
+    """Tell whether somebody else set the password since we did; False when unseen."""
+    recorded = observed.mark.verifier if isinstance(observed.mark, Mark) else None
+    seen = observed.verifier
+    return recorded is not None and seen is not UNSET and seen != recorded
+
+
 def _attributes(
     desired: RoleState, observed: RoleState, recorded: Mark | None
 ) -> Iterator[Operation]:
@@ -223,7 +230,8 @@ def _attributes(
         )
     else:
         known = recorded.password if recorded else None
-        if password is not None and password.fingerprint == known:
+        is_known = password is not None and password.fingerprint == known
+        if is_known and not has_drifted(observed):
             password = None
         altered = AlterRole(
             name,

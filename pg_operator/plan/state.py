@@ -147,9 +147,9 @@ class Mark:
     `scope` holds the grants last applied to a role (with wildcards as written),
     `memberships` the roles it was made a member of, `attributes` and `role_parameters`
     what it was given of these, `parameters` and `extensions` the names of a database's,
-    `password` the keyed fingerprint of the password last set: all commit with the
-    change they describe, so they are true after any crash. What is `adopted` was made
-    by somebody else.
+    `password` the keyed fingerprint of the password last set and `verifier` that of
+    what the server stored of it: all commit with the change they describe, so they are
+    true after any crash. What is `adopted` was made by somebody else.
     """
 
     claimant: Claimant
@@ -162,6 +162,7 @@ class Mark:
     extensions: frozenset[str] = frozenset()
     adopted: bool = False
     password: str | None = None
+    verifier: str | None = None
     foreign_comment: str | None = None
 
 
@@ -224,7 +225,8 @@ class RoleState:
 
     `self_member` tells whether the operator's own login is a member of the role with
     INHERIT and SET, which a login that is no superuser needs to grant on and reassign
-    what the role owns.
+    what the role owns. `verifier` is the keyed fingerprint of what is stored of its
+    password, where the login may see that.
     """
 
     name: str
@@ -234,6 +236,7 @@ class RoleState:
     superuser: bool | Unset = UNSET
     connection_limit: int | Unset = UNSET
     password: Password | Unset | None = UNSET
+    verifier: str | Unset | None = UNSET
     self_member: bool | Unset = UNSET
     inherit: bool | Unset = UNSET
     valid_until: str | Unset = UNSET
@@ -250,6 +253,7 @@ class Server:
     """What the probe of a server found out, and what the operator's login may do.
 
     `set_passwords` is false where RDS restricts that to members of `rds_password`;
+    `read_passwords` tells whether the login sees what is stored of passwords;
     `connection_limit` is the login's own, -1 for none.
     """
 
@@ -265,6 +269,7 @@ class Server:
     signal_backend: bool
     inherits: bool = True
     set_passwords: bool = True
+    read_passwords: bool = False
     connection_limit: int = -1
 
 

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Final, TypeVar
 
@@ -128,16 +128,23 @@ class _Target:
     server: Server
     connections: ServerConnections
     keyring: Keyring
+    verifiers: dict[str, str] = field(default_factory=dict)
 
     async def execute(self, connection: Connection, operation: Operation) -> None:
         """Run the one statement of an operation."""
 
         def verifier(password: Password, role: str) -> str:
             text = password.text or SecretText("")
-            return scram_verifier(text, role=role, pgconn=connection.pgconn)
+            stored = scram_verifier(text, role=role, pgconn=connection.pgconn)
+            fingerprint = self.keyring.fingerprint(SecretText(stored), role=role)
+            self.verifiers[role] = fingerprint
+            return stored
 
         statement = render(
-            operation, server=self.server, keyring=self.keyring, verifier=verifier
+            self._completed(operation),
+            server=self.server,
+            keyring=self.keyring,
+            verifier=verifier,
         )
         try:
             async with contextlib.AsyncExitStack() as around:
@@ -148,6 +155,13 @@ class _Target:
                 await connection.execute(statement)
         except psycopg.Error as error:
             raise translate(error, names=_names(operation)) from None
+
+    def _completed(self, operation: Operation) -> Operation:
+        """Put on record what the server was given for a password a moment ago."""
+        if not isinstance(operation, MarkRole) or operation.mark is None:
+            return operation
+        verifier = self.verifiers.get(operation.name, operation.mark.verifier)
+        return replace(operation, mark=replace(operation.mark, verifier=verifier))
 
 
 def _sets_password(operation: Operation) -> bool:

@@ -134,6 +134,7 @@ def _pack(mark: Mark) -> dict[str, Any]:
         "extensions": sorted(mark.extensions),
         "adopted": mark.adopted,
         "password": mark.password,
+        "verifier": mark.verifier,
         "comment": mark.foreign_comment,
     }
     return {key: value for key, value in packed.items() if value}
@@ -154,6 +155,7 @@ def _unpack(packed: Mapping[str, Any]) -> Mark:
         extensions=frozenset(packed.get("extensions", ())),
         adopted=packed.get("adopted", False),
         password=packed.get("password"),
+        verifier=packed.get("verifier"),
         foreign_comment=packed.get("comment"),
     )
 

@@ -6,6 +6,7 @@ Every name is qualified with pg_catalog: a database owner may shadow anything el
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from pg_operator.api.secret import SecretText
 from pg_operator.plan.parameters import normalize
 from pg_operator.plan.state import (
     UNSET,
@@ -42,6 +43,7 @@ SELECT pg_catalog.current_setting('server_version_num')::int,
            OR EXISTS (SELECT FROM pg_catalog.pg_roles
                       WHERE rolname = 'rds_password'
                         AND pg_catalog.pg_has_role(current_user, oid, 'MEMBER')),
+       pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT'),
        rolconnlimit
 FROM pg_catalog.pg_roles WHERE rolname = current_user
 """
@@ -203,6 +205,7 @@ async def observe_server(connection: Connection) -> Server:
         signal_backend,
         inherits,
         set_passwords,
+        read_passwords,
         connection_limit,
     ) = row
     return Server(
@@ -218,6 +221,7 @@ async def observe_server(connection: Connection) -> Server:
         signal_backend=signal_backend,
         inherits=inherits,
         set_passwords=set_passwords,
+        read_passwords=read_passwords,
         connection_limit=connection_limit,
     )
 
@@ -382,6 +386,23 @@ async def observe_drop_blockers(connection: Connection, name: str) -> tuple[str,
         ),
     )
     return tuple(sentence for is_there, sentence in found if is_there)
+
+
+async def observe_verifier(
+    connection: Connection, role: str, *, keyring: Keyring
+) -> str | None:
+    """Return the fingerprint of what is stored of a role's password; None for none.
+
+    Only a login with `Server.read_passwords` may look.
+    """
+    for (stored,) in await read_rows(
+        connection,
+        "SELECT rolpassword FROM pg_catalog.pg_authid WHERE rolname = %(role)s",
+        role=role,
+    ):
+        if stored is not None:
+            return keyring.fingerprint(SecretText(stored), role=role)
+    return None
 
 
 async def observe_homes(connection: Connection, role: str) -> frozenset[str]:

@@ -23,7 +23,11 @@ from pg_operator.plan.state import (
     RoleState,
 )
 from pg_operator.postgres.apply import Applied, apply
-from pg_operator.postgres.observe import observe_dependencies, observe_role
+from pg_operator.postgres.observe import (
+    observe_dependencies,
+    observe_role,
+    observe_verifier,
+)
 from pg_operator.reconcilers.binding import (
     Binding,
     read_password,
@@ -222,6 +226,9 @@ async def observe_shared_role(
     """Observe a role from outside: its row, its mark, and where it is entangled."""
     async with link.connections.session() as connection:
         observed = await observe_role(connection, name, keyring=context.keyring)
+        if link.server.read_passwords:
+            verifier = await observe_verifier(connection, name, keyring=context.keyring)
+            observed = replace(observed, verifier=verifier)
         return observed, await observe_dependencies(connection, name)
 
 

@@ -1,22 +1,27 @@
 """The main path as a PostgreSQL superuser, whose mistakes cost the most."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import psycopg
 import pytest
 from psycopg import errors
 
+from pg_operator.api.specs import DatabaseRoleSpec
+from pg_operator.plan.desired import desired_role
+from pg_operator.plan.diff import diff
 from pg_operator.plan.operations import (
     AlterRole,
     CreateSchema,
     DropDatabase,
     DropOwned,
     DropRole,
+    Plan,
 )
 from pg_operator.plan.privileges import RevokePrivileges
 from pg_operator.plan.state import Grant, Mark, Securable
 from pg_operator.postgres.errors import Rejected
-from pg_operator.postgres.observe import observe_catalog
+from pg_operator.postgres.observe import observe_catalog, observe_verifier
 from tests.integration.postgres_bed import Bed, evil_aclexplode, open_bed
 from tests.localcluster.postgres import PostgresServer
 from tests.unit.plan_examples import everything, securables
@@ -117,3 +122,52 @@ async def test_verifier_of_a_password_is_not_logged_and_all_else_is(
         said = log.read()
     assert f'COMMENT ON ROLE "{role}"' in said
     assert "SCRAM-SHA-256$" not in said
+
+
+async def test_password_that_somebody_else_set_is_found_and_set_again(
+    bed: Bed,
+) -> None:
+    role = bed.name("app")
+    spec = DatabaseRoleSpec.parse(
+        {
+            "roleName": role,
+            "databaseClusterRef": {"name": "main"},
+            "password": {"name": "secret"},
+        }
+    )
+
+    async def plan() -> Plan:
+        observed = await bed.role(role)
+        async with bed.connections.session() as connection:
+            seen = await observe_verifier(connection, role, keyring=bed.keyring)
+        observed = replace(observed, verifier=seen)
+        desired = desired_role(
+            spec,
+            claimant=bed.claimant("DatabaseRole"),
+            observed=observed,
+            server=bed.server,
+            password=bed.password(role=role),
+            grants=frozenset(),
+            scope=frozenset(),
+        )
+        return diff(desired, observed)
+
+    assert bed.server.read_passwords
+    await bed.apply(*(await plan()).operations)
+    assert await plan() == Plan()
+    for change in (
+        f"ALTER ROLE {role} PASSWORD 'theirs'",
+        f"ALTER ROLE {role} PASSWORD NULL",
+    ):
+        await bed.execute(change)
+        await bed.apply(*(await plan()).operations)
+        async with bed.login(role, "postgres"):
+            pass
+        assert await plan() == Plan()
+
+
+async def test_login_that_is_no_superuser_sees_no_password(
+    admin_dsn: str,
+) -> None:
+    async with open_bed(admin_dsn) as bed:
+        assert not bed.server.read_passwords

@@ -40,6 +40,7 @@ from pg_operator.plan.rights import MEMBERSHIP_OPTIONS
 from pg_operator.plan.role_properties import DesiredProperties
 from pg_operator.plan.scope import covered, declared, hold
 from pg_operator.plan.state import (
+    UNSET,
     Catalog,
     DatabaseState,
     Dependencies,
@@ -376,6 +377,7 @@ def observed_roles(draw: st.DrawFn, on: Server = DEFAULT_SERVER) -> RoleState:
         attributes=frozenset(draw(subsets(*ATTRIBUTES))),
         role_parameters=frozenset(draw(subsets(*PARAMETERS))),
         password=draw(st.sampled_from((None, "old", "new"))),
+        verifier=draw(st.sampled_from((None, "stored"))),
         foreign_comment=draw(st.sampled_from((None, "theirs"))),
     )
     return RoleState(
@@ -384,6 +386,7 @@ def observed_roles(draw: st.DrawFn, on: Server = DEFAULT_SERVER) -> RoleState:
         login=draw(st.booleans()),
         superuser=False,
         connection_limit=draw(st.integers(-1, 3)),
+        verifier=draw(st.sampled_from((UNSET, None, "stored", "theirs"))),
         self_member=draw(st.booleans()),
         inherit=draw(st.booleans()),
         valid_until=draw(st.sampled_from(("infinity", "2027-01-31T22:00:00Z"))),

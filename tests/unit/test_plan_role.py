@@ -27,6 +27,7 @@ from pg_operator.plan.privileges import (
 )
 from pg_operator.plan.scope import claim_everything, hold
 from pg_operator.plan.state import (
+    UNSET,
     DatabaseState,
     Grants,
     Mark,
@@ -536,3 +537,28 @@ def test_states_of_two_kinds_are_refused() -> None:
 def test_desired_state_without_a_mark_is_refused() -> None:
     with pytest.raises(TypeError, match="marked"):
         diff(replace(OURS, mark=None), OURS)
+
+
+@pytest.mark.parametrize(
+    ("seen", "is_set_again"),
+    [(UNSET, False), ("stored", False), ("theirs", True), (None, True)],
+)
+def test_password_that_somebody_else_set_is_set_again_where_it_is_seen(
+    seen: Any, *, is_set_again: bool
+) -> None:
+    mark = Mark(ROLE, password="fingerprint", verifier="stored")
+    observed = replace(OURS, mark=mark, verifier=seen)
+    operations = plan(observed, WITH_PASSWORD, password=PASSWORD).operations
+    passwords = [one.password for one in operations if isinstance(one, AlterRole)]
+    marks = [one.mark for one in operations if isinstance(one, MarkRole)]
+    if not is_set_again:
+        assert operations == ()
+        return
+    assert passwords == [PASSWORD]
+    assert marks == [replace(mark, verifier=None)]
+
+
+def test_password_that_cannot_be_read_now_is_not_set_again() -> None:
+    mark = Mark(ROLE, password="fingerprint", verifier="stored")
+    observed = replace(OURS, mark=mark, verifier="theirs")
+    assert plan(observed, WITH_PASSWORD) == Plan()

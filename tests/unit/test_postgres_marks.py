@@ -63,6 +63,7 @@ marks = st.builds(
     extensions=st.frozensets(names, max_size=3),
     adopted=st.booleans(),
     password=st.none() | st.text(min_size=1, max_size=12),
+    verifier=st.none() | st.text(min_size=1, max_size=12),
     foreign_comment=st.none() | st.text(min_size=1, max_size=12),
 )
 
