@@ -23,6 +23,7 @@ CONNECTION_OF: Final = f"{GROUP}/connection-of"
 # The value of the annotation that the password in it was made for.
 ROTATED_FOR: Final = f"{GROUP}/rotated-for"
 SECRET_TYPE: Final = "servicebinding.io/postgresql"  # noqa: S105 (a type)
+CA: Final = "ca.crt"
 PASSWORD: Final = "password"  # noqa: S105 (a key)
 
 Manifest = dict[str, Any]
@@ -47,6 +48,7 @@ class ConnectionDetails:
     password: SecretText
     database: str
     sslmode: str
+    ca: str | None = None
 
     def entries(self) -> Mapping[str, str]:
         """Return the entries of the Secret; hosts and ports as libpq lists them."""
@@ -71,6 +73,7 @@ class ConnectionDetails:
                 f"postgresql://{user}:{secret}@{places}/{database}"
                 f"?sslmode={self.sslmode}"
             ),
+            **({} if self.ca is None else {CA: self.ca}),
         }
 
 
@@ -138,7 +141,8 @@ async def apply_connection(
     """
     manifest = _manifest(owner, name, details, rotated_for)
     stored = None if over is None else over.stored
-    if differs(manifest, stored):
+    held = {} if stored is None else stored.get("data") or {}
+    if differs(manifest, stored) or CA in held.keys() - manifest["data"].keys():
         await kubernetes.apply(manifest, over=stored)
 
 

@@ -103,6 +103,11 @@ class Dsn:
         """How TLS is asked for, as the DSN says or by default."""
         return self._parameters["sslmode"]
 
+    @property
+    def ca(self) -> str | None:
+        """The certificates in PEM that the server is believed by, if any are given."""
+        return self._certificates.ca
+
     def conninfo(
         self, database: str, *, session: Mapping[str, str] = MappingProxyType({})
     ) -> str:

@@ -40,6 +40,7 @@ class Certificates:
     """What to believe a server by, and what to show it; each is a file of PEM."""
 
     files: Mapping[str, MemoryFile] = field(default_factory=dict, repr=False)
+    ca: str | None = field(default=None, repr=False)
 
     @classmethod
     def of_secret(cls, data: Mapping[str, bytes]) -> "Certificates":
@@ -56,7 +57,10 @@ class Certificates:
         for one, other in ((CERTIFICATE, KEY), (KEY, CERTIFICATE)):
             if one in given and other not in given:
                 raise InvalidDSN(f"the Secret has key '{one}' but no key '{other}'")
-        return cls({key: MemoryFile(content) for key, content in given.items()})
+        return cls(
+            {key: MemoryFile(content) for key, content in given.items()},
+            given[CA].decode() if CA in given else None,
+        )
 
     def options(self, sslmode: str | None) -> dict[str, str]:
         """Return libpq's options, for the mode that the DSN asks for, if any.

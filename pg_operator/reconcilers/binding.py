@@ -76,23 +76,31 @@ async def reconcile_binding(
     had = (role.get("status", {}).get("binding") or {}).get("name")
     if had is not None and (wanted is None or wanted.name != had):
         await remove_connection(context.kubernetes, owner=owner, name=had)
-    declared = await read_password(context, key, role, spec)
+    declared: Password | Blocked | None = None
+    if spec.password is not None:
+        declared = await _read_declared(context, key, spec, spec.password)
     if wanted is None:
         return Binding(declared)
     try:
         stored = await ConnectionSecret.read(context.kubernetes, owner, wanted.name)
     except ForeignSecret:
-        return Binding(declared, problem=_conflict(wanted))
+        conflict = _conflict(wanted)
+        told = conflict if spec.password is None else declared
+        return Binding(told, problem=conflict)
+    # What is there stays known, whatever comes now: it is removed by its name.
+    published = None if stored is None else wanted.name
     details = _details(context, key, spec, wanted, link)
     if isinstance(details, Blocked):
-        unknown = details if declared is None else declared
-        return Binding(unknown, problem=details)
+        if stored is not None and stored.password is not None and declared is None:
+            declared = _password(context, spec, stored.password)
+        told = details if declared is None else declared
+        return Binding(told, published, details)
     rotate = (role["metadata"].get("annotations") or {}).get(ROTATE)
     password = declared
     if spec.password is None:
         password = _password(context, spec, _generated(stored, rotate))
     if not isinstance(password, Password) or password.text is None:
-        return Binding(password)
+        return Binding(password, published)
     problem = await _publish(
         context,
         owner,
@@ -104,7 +112,8 @@ async def reconcile_binding(
     if problem is None:
         return Binding(password, wanted.name)
     # What is not in the Secret yet is told to nobody, the server included.
-    return Binding(problem if spec.password is None else password, problem=problem)
+    told = problem if spec.password is None else password
+    return Binding(told, published, problem)
 
 
 async def _publish(
@@ -174,6 +183,7 @@ def _details(
         password=SecretText(""),
         database=database,
         sslmode=sslmode,
+        ca=link.dsn.ca,
     )
 
 

@@ -288,3 +288,15 @@ def test_image_takes_nothing_but_the_program_out_of_the_build() -> None:
     assert len(stages()) == 2
     copied = [rest for word, rest in stages()[-1] if word in {"COPY", "ADD"}]
     assert copied == ["--from=build /opt/pg-operator /opt/pg-operator"]
+
+
+def test_service_binding_controllers_may_read_what_they_are_led_to() -> None:
+    role = one("ClusterRole", "pg-operator-service-binding")
+    assert role["metadata"]["labels"]["servicebinding.io/controller"] == "true"
+    (rule,) = role["rules"]
+    crd = yaml.safe_load(
+        (CHECKOUT / "crds" / "pg-operator.dev_databaseroles.yaml").read_text()
+    )
+    labels = crd["metadata"]["labels"]
+    assert labels["servicebinding.io/provisioned-service"] == "true"
+    assert rule["resources"] == [crd["spec"]["names"]["plural"]]

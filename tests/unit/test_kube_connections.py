@@ -1,6 +1,7 @@
 """The Secret to connect from: what stands in it, and whose it is."""
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,8 +16,8 @@ from pg_operator.kube.connections import (
     apply_connection,
     remove_connection,
 )
+from tests.unit.secret_store import Json, Store
 
-Json = dict[str, Any]
 OWNER = ConnectionOwner("shop", "app", "uid-1")
 DETAILS = ConnectionDetails(
     hosts=("pg.example.test",),
@@ -26,35 +27,6 @@ DETAILS = ConnectionDetails(
     database="orders",
     sslmode="require",
 )
-
-
-class Store:
-    """One namespace's Secrets."""
-
-    def __init__(self) -> None:
-        """Begin empty."""
-        self.secrets: dict[str, Json] = {}
-        self.writes = 0
-
-    async def get(self, path: str) -> Json | None:
-        """Return a Secret by the end of its path."""
-        return self.secrets.get(path.rpartition("/")[2])
-
-    async def apply(self, manifest: Json, *, over: Json | None) -> Json:
-        """Store a Secret as it is applied, over what was read."""
-        assert over == self.secrets.get(manifest["metadata"]["name"])
-        self.writes += 1
-        stored = {
-            **manifest,
-            "metadata": {**manifest["metadata"], "resourceVersion": "1"},
-        }
-        self.secrets[manifest["metadata"]["name"]] = stored
-        return stored
-
-    async def delete(self, obj: Json) -> None:
-        """Delete a Secret."""
-        self.writes += 1
-        del self.secrets[obj["metadata"]["name"]]
 
 
 async def publish(
@@ -207,3 +179,12 @@ async def test_password_that_nobody_can_use_counts_as_none(
     secret = await ConnectionSecret.read(store, OWNER, "conn")
     assert secret is not None
     assert secret.password is None
+
+
+async def test_ca_is_published_as_long_as_it_is_known(store: Store) -> None:
+    await publish(store, replace(DETAILS, ca="-----BEGIN CERTIFICATE-----"))
+    assert entries(store)["ca.crt"] == "-----BEGIN CERTIFICATE-----"
+    await publish(store)
+    assert "ca.crt" not in entries(store)
+    await publish(store)
+    assert store.writes == 2
