@@ -23,7 +23,7 @@ from pg_operator.plan.operations import (
     TerminateSessions,
 )
 from pg_operator.plan.policies import released
-from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
+from pg_operator.plan.privileges import GrantPrivileges, revoke_statements
 from pg_operator.plan.state import (
     Claimant,
     DatabaseState,
@@ -139,9 +139,8 @@ def _drop_role(
 ) -> Iterator[Operation]:
     name = observed.name
     yield from _lock_out(observed)
-    for grant in sorted(observed.grants):
-        if grant.on.kind == "database":
-            yield RevokePrivileges(name, (grant.on,), (grant.privilege,))
+    on_databases = {g for g in observed.grants if g.on.kind == "database"}
+    yield from revoke_statements(name, frozenset(on_databases))
     owner_in = dependencies.owner_in | dependencies.owned_databases
     if not owner_in <= successors.keys():
         yield from _ready_heir(heir)

@@ -519,3 +519,43 @@ def test_public_cannot_enter_a_database_unless_it_is_kept(scene: Scene) -> None:
     with pytest.raises(psycopg.OperationalError, match="CONNECT"):
         enter(scene.dbname)
     enter(kept.replace("-", "_"))
+
+
+def test_role_that_may_hold_nothing_else_loses_what_it_got_by_hand(
+    scene: Scene,
+) -> None:
+    scene.sql(
+        "SET ROLE pgop_admin",
+        "CREATE SEQUENCE app.ids",
+        "CREATE FUNCTION app.add(int, int) RETURNS int RETURN $1 + $2",
+    )
+    tables: list[Json] = [
+        {"name": "*", "privileges": ["SELECT"], "grantable": ["SELECT"]},
+        {"name": "orders", "columns": [{"name": "id", "privileges": ["UPDATE"]}]},
+    ]
+    schema = {
+        **on_schema(*tables),
+        "exceptTables": ["lines"],
+        "sequences": [{"name": "*", "privileges": ["USAGE"]}],
+        "functions": [{"name": "add(int, int)", "privileges": ["EXECUTE"]}],
+    }
+    scene.declare_role(scene.permit(schema))
+    scene.kubectl.wait(scene.target, "condition=Ready")
+    assert scene.table_words() == {"SELECT"}
+    assert scene.table_words("app.lines") == set()
+    assert scene.table_words("app.ids") == {"USAGE"}
+    may = (
+        f"SELECT has_column_privilege('{scene.role}', 'app.orders', 'id', 'UPDATE'),"
+        f" has_table_privilege('{scene.role}', 'app.orders',"
+        " 'SELECT WITH GRANT OPTION')"
+    )
+    assert scene.sql(may) == [(True, True)]
+    # What the operator's login creates from now on is covered at once.
+    scene.sql("SET ROLE pgop_admin", "CREATE TABLE app.later ()")
+    assert scene.table_words("app.later") == {"SELECT"}
+
+    scene.sql("SET ROLE pgop_admin", f'GRANT ALL ON other.notes TO "{scene.role}"')
+    scene.declare_role(scene.permit(schema), grantsPolicy="Exact")
+    scene.eventually_has(set(), "other.notes")
+    scene.kubectl.wait(scene.target, "condition=Ready")
+    assert scene.table_words() == {"SELECT"}

@@ -18,6 +18,7 @@ from psycopg import errors, sql
 from pg_operator.api.privileges import ALL, PRIVILEGES, ObjectKind, expand_all
 from pg_operator.api.secret import SecretText
 from pg_operator.api.specs import DatabaseRoleSpec, Permission
+from pg_operator.plan.deletion import deletion_role, effective_role_policy
 from pg_operator.plan.desired import desired_role
 from pg_operator.plan.diff import diff
 from pg_operator.plan.operations import CreateSchema, Plan
@@ -644,3 +645,88 @@ async def test_grant_of_another_managed_role_is_revoked_as_that_role(
     async with scene.bed.connections.session(scene.database) as ours:
         cursor = await ours.execute("SELECT current_user = session_user")
         assert await cursor.fetchone() == (True,)
+
+
+@pytest.mark.parametrize("count", [5, pytest.param(200, marks=pytest.mark.slow)])
+async def test_idle_resync_assigns_no_transaction_id(
+    scene: Scene, server: PostgresServer, count: int
+) -> None:
+    await scene.bed.execute(
+        *(f"CREATE TABLE app.t{number} (id int)" for number in range(50)),
+        database=scene.database,
+    )
+    everything = {"name": "*", "privileges": ["ALL"]}
+    permission = scene.permission(
+        privileges=["CONNECT"],
+        schemas=[{"name": "app", "privileges": ["USAGE"], "tables": [everything]}],
+    )
+    roles = [replace(scene, role=scene.bed.name(f"r{n}")) for n in range(count)]
+    for each in roles:
+        await scene.bed.create_role(each.role)
+        applied = await each.reconcile(permission)
+        assert applied.pending == ()
+
+    async def idle_pass() -> bool:
+        before = await next_transaction_id(server)
+        for each in roles:
+            assert await each.plan(permission) == Plan()
+        return await next_transaction_id(server) == before
+
+    # Autovacuum may take one in between, but hardly each time.
+    assert any([await idle_pass() for _ in range(3)])
+
+
+async def next_transaction_id(server: PostgresServer) -> int:
+    connection = await psycopg.AsyncConnection.connect(server.superuser_dsn)
+    async with connection:
+        cursor = await connection.execute(
+            "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8"
+        )
+        (number,) = await cursor.fetchone() or (0,)
+    return int(number)
+
+
+@pytest.mark.slow
+async def test_wildcard_covers_ten_thousand_tables(scene: Scene) -> None:
+    """The server's lock table is smaller than that."""
+    for part in range(10):
+        await scene.bed.execute(
+            "DO $$ BEGIN FOR n IN 1..1000 LOOP EXECUTE"
+            f" pg_catalog.format('CREATE TABLE app.t{part}_%s ()', n);"
+            " END LOOP; END $$",
+            database=scene.database,
+        )
+    everything = {"name": "*", "privileges": ["SELECT", "INSERT"]}
+    permission = scene.permission(schemas=[{"name": "app", "tables": [everything]}])
+    applied = await scene.reconcile(permission)
+    assert applied.pending == ()
+    assert await scene.plan(permission) == Plan()
+    applied = await scene.reconcile(scene.permission())
+    assert applied.pending == ()
+    assert await scene.bed.grants(scene.role, database=scene.database) == frozenset()
+
+
+@pytest.mark.parametrize("which", ["writer", "role"])
+async def test_role_goes_with_the_default_privileges_it_has_or_is_named_in(
+    scene: Scene, which: str
+) -> None:
+    tables = {"name": "*", "privileges": ["ALL"], "grantable": ["ALL"]}
+    schema = {"name": "app", "privileges": ["USAGE"], "tables": [tables]}
+    permission = scene.permission(
+        privileges=["CONNECT"], grantable=["CONNECT"], schemas=[schema]
+    )
+    await scene.reconcile(permission)
+    name = getattr(scene, which)
+    async with scene.bed.connections.session() as connection:
+        dependencies = await observe_dependencies(connection, name)
+    assert effective_role_policy(None, dependencies) == "Delete"
+    plan = deletion_role(
+        await scene.bed.role(name),
+        policy="Delete",
+        dependencies=dependencies,
+        heir=RoleState(scene.bed.name("heir"), exists=False),
+        homes={},
+    )
+    applied = await scene.bed.apply(*plan.operations)
+    assert applied.pending == ()
+    assert not (await scene.bed.role(name)).exists
