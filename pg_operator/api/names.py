@@ -132,6 +132,14 @@ def signature_problem(signature: str) -> Problem | None:
     return Problem("signature", f"{detail}; try '{example}'")
 
 
+def tablespace_problem(name: str) -> Problem | None:
+    """Return why no database can be in a tablespace of this name."""
+    if name == "pg_global":
+        detail = "must not be 'pg_global', which holds what all databases share"
+        return Problem("name-reserved", detail)
+    return referred_name_problem(name)
+
+
 def is_system_schema(name: str) -> bool:
     """Tell whether PostgreSQL itself owns the schema of this name."""
     return name.startswith(SYSTEM_PREFIX) or name == INFORMATION_SCHEMA

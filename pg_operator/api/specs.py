@@ -124,6 +124,7 @@ class DatabaseClusterSpec(Document):
     allowed_role_attributes: tuple[RoleAttribute, ...] = ()
     allowed_parameters: tuple[str, ...] = ()
     allowed_extensions: tuple[str, ...] = ()
+    allowed_tablespaces: tuple[str, ...] = ()
     adoption: Adoption = Adoption(policy="Released")
     previous_owner_ids: tuple[str, ...] = ()
     expected_system_identifier: str | None = None
@@ -159,6 +160,10 @@ class DatabaseSpec(Document):
     schema_name: str | None = Field(default=None, alias="schema")
     schemas: tuple[Schema, ...] = ()
     encoding: str | None = None
+    locale_provider: Literal["libc", "icu", "builtin"] | None = None
+    locale: str | None = None
+    template: str | None = None
+    tablespace: str | None = None
     timezone: str | None = None
     parameters: Mapping[str, str] = Field(default_factory=dict)
     connection_limit: int | None = None

@@ -46,6 +46,7 @@ _MOMENT = re.compile(
     r"(Z|[+-][0-9]{2}:[0-9]{2})\Z"
 )
 _TIMEZONE = re.compile(r"[A-Za-z0-9_+/-]{1,63}\Z")
+_LOCALE = re.compile(r"[A-Za-z0-9_.@=+-]{1,63}\Z")
 _LONGEST_GUESSED: Final = 32
 
 
@@ -109,6 +110,14 @@ def encoding_problem(text: str) -> Problem | None:
     hint = f'did you mean "{nearest}"?' if nearest else 'one is "UTF8"'
     detail = f"must be a server encoding of PostgreSQL; {hint}"
     return Problem("encoding", detail, "FieldValueNotSupported")
+
+
+def locale_problem(text: str) -> Problem | None:
+    """Return why a locale is refused; whether it exists, the server knows."""
+    if _LOCALE.match(text):
+        return None
+    detail = "must be the name of a locale, such as 'C.UTF-8', 'en_US.utf8' or 'de-DE'"
+    return Problem("locale", detail)
 
 
 def timezone_problem(text: str) -> Problem | None:

@@ -19,6 +19,7 @@ from pg_operator.plan.state import (
     DatabaseState,
     Grants,
     Installed,
+    Locale,
     Mark,
     Password,
     Pending,
@@ -85,6 +86,9 @@ def desired_database(
         name=spec.name,
         owner=UNSET if spec.owner is None or spec.owner not in roles else spec.owner,
         encoding=UNSET if spec.encoding is None else spec.encoding,
+        locale=Locale(spec.locale_provider, spec.locale),
+        template=UNSET if spec.template is None else spec.template,
+        tablespace=UNSET if spec.tablespace is None else spec.tablespace,
         allow_connections=True if fresh else UNSET,
         connection_limit=UNSET if limit is None else limit,
         public_privileges=frozenset() if revoke else UNSET,
@@ -209,14 +213,36 @@ def immutable_differences(
     spec: DatabaseSpec, observed: DatabaseState
 ) -> tuple[Pending, ...]:
     """Return what the spec says otherwise than the server, and nothing can change."""
-    actual = observed.encoding
-    if not observed.exists or actual is UNSET or spec.encoding in {None, actual}:
+    if not observed.exists:
         return ()
-    message = (
-        f"the database has encoding {actual}, which cannot be changed; "
-        f"set spec.encoding to {actual}"
+    locale = Locale() if observed.locale is UNSET else observed.locale
+    fields = (
+        ("encoding", spec.encoding, observed.encoding),
+        ("localeProvider", spec.locale_provider, locale.provider or UNSET),
+        ("locale", spec.locale, locale.name or UNSET),
+        ("tablespace", spec.tablespace, observed.tablespace),
     )
-    return (Pending("spec.encoding", Reason.IMMUTABLE, message),)
+    return tuple(
+        _immutable(field, actual)
+        for field, wanted, actual in fields
+        if wanted is not None
+        and actual is not UNSET
+        and (_spelling(wanted) != _spelling(actual) or field == "tablespace")
+        and wanted != actual
+    )
+
+
+def _spelling(value: str) -> str:
+    """Let en_US.UTF-8 be en_US.utf8, and de_DE be de-DE, as libc and ICU do."""
+    return value.casefold().replace("-", "").replace("_", "")
+
+
+def _immutable(field: str, actual: str) -> Pending:
+    message = (
+        f"the database has {field} {actual}, which cannot be changed; "
+        f"set spec.{field} to {actual}"
+    )
+    return Pending(f"spec.{field}", Reason.IMMUTABLE, message)
 
 
 def _is_to_log_in(observed: RoleState, password: Password | None) -> bool:

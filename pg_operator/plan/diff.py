@@ -35,12 +35,15 @@ from pg_operator.plan.role_properties import diff_properties
 from pg_operator.plan.state import (
     UNSET,
     DatabaseState,
+    Locale,
     Mark,
     Password,
     RoleState,
     Unset,
 )
 
+# template1 may hold anything, and one session in it blocks for 5 s.
+TEMPLATE: Final = "template0"
 PUBLIC_SCHEMA: Final = "public"
 UNLIMITED: Final = -1
 LEAST_TO_WORK: Final = 2  # connections: one may be an application's
@@ -79,7 +82,14 @@ def _database(
 ) -> Iterator[Operation]:
     if not observed.exists:
         encoding = None if desired.encoding is UNSET else desired.encoding
-        yield CreateDatabase(desired.name, encoding, sentinel(mark.claimant))
+        yield CreateDatabase(
+            desired.name,
+            encoding,
+            sentinel(mark.claimant),
+            template=TEMPLATE if desired.template is UNSET else desired.template,
+            locale=Locale() if desired.locale is UNSET else desired.locale,
+            tablespace=None if desired.tablespace is UNSET else desired.tablespace,
+        )
     inside = tuple(_from_inside(desired, observed, mark))
     limit = desired.connection_limit
     if inside and limit is not UNSET and 0 <= limit < LEAST_TO_WORK:

@@ -6,12 +6,13 @@ catalogs; the maintenance database is used then.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.state import (
+    Locale,
     Mark,
     Membership,
     Password,
@@ -22,11 +23,14 @@ from pg_operator.plan.state import (
 
 @dataclass(frozen=True, slots=True)
 class CreateDatabase:
-    """CREATE DATABASE … TEMPLATE template0, closed, with our sentinel limit."""
+    """CREATE DATABASE … TEMPLATE, closed, with our sentinel limit."""
 
     name: str
     encoding: str | None
     sentinel: int
+    template: str = "template0"
+    locale: Locale = field(default_factory=Locale)
+    tablespace: str | None = None
 
     def __str__(self) -> str:
         return f"create database {self.name}, closed to connections"

@@ -183,6 +183,14 @@ class Password:
 
 
 @dataclass(frozen=True, slots=True)
+class Locale:
+    """What sorts text in a database; None is the template's, or not declared."""
+
+    provider: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Installed:
     """An extension of a database; a desired version may be left to the server."""
 
@@ -197,7 +205,7 @@ class DatabaseState:
     `public_privileges` are the words that PUBLIC holds on the database; `settings` are
     database-wide (ALTER DATABASE SET) by their names in lower case, and a desired one
     lists only what is declared. `schema_owners` are the owners of `schemas`; a desired
-    one has those that are declared.
+    one has those that are declared. `template` is desired only, for the creation.
     `public_schema_open` tells whether PUBLIC may CREATE in schema public, as up to
     PostgreSQL 14. `comment` is the raw comment when it is not a mark of ours.
     """
@@ -207,6 +215,9 @@ class DatabaseState:
     oid: int | Unset = UNSET
     owner: str | Unset = UNSET
     encoding: str | Unset = UNSET
+    locale: Locale | Unset = UNSET
+    template: str | Unset = UNSET
+    tablespace: str | Unset = UNSET
     allow_connections: bool | Unset = UNSET
     connection_limit: int | Unset = UNSET
     public_privileges: frozenset[str] | Unset = UNSET

@@ -229,6 +229,8 @@ async def _prepared(
         if isinstance(operation, CreateDatabase):
             # More at once are no faster and stall the server's other writers.
             await stack.enter_async_context(connections.creations)
+            # Nobody may be in a database that is copied, not even we.
+            await connections.discard(operation.template)
         if isinstance(operation, DropDatabase):
             await connections.discard(operation.name)
         connection = await stack.enter_async_context(connections.session())

@@ -13,6 +13,7 @@ from pg_operator.plan.state import (
     Catalog,
     DatabaseState,
     Dependencies,
+    Locale,
     Mark,
     Membership,
     Password,
@@ -48,6 +49,8 @@ SELECT pg_catalog.current_setting('server_version_num')::int,
 FROM pg_catalog.pg_roles WHERE rolname = current_user
 """
 
+# Columns for the locale came with 15 (ICU) and 17 (builtin), so they are asked for by
+# name in JSON.
 _DATABASE: Final = """
 SELECT d.oid::bigint, r.rolname::text,
        pg_catalog.pg_encoding_to_char(d.encoding)::text,
@@ -58,8 +61,13 @@ SELECT d.oid::bigint, r.rolname::text,
              WHERE a.grantee = 0),
        (SELECT s.setconfig FROM pg_catalog.pg_db_role_setting AS s
         WHERE s.setdatabase = d.oid AND s.setrole = 0),
-       pg_catalog.shobj_description(d.oid, 'pg_database')
+       pg_catalog.shobj_description(d.oid, 'pg_database'),
+       coalesce(j.row ->> 'datlocprovider', 'c'),
+       coalesce(j.row ->> 'datlocale', j.row ->> 'daticulocale', d.datcollate::text),
+       t.spcname::text
 FROM pg_catalog.pg_database AS d
+CROSS JOIN LATERAL (SELECT pg_catalog.to_jsonb(d) AS row) AS j
+LEFT JOIN pg_catalog.pg_tablespace AS t ON t.oid = d.dattablespace
 LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = d.datdba
 WHERE d.datname = %(name)s
 """
@@ -188,6 +196,8 @@ SELECT NOT EXISTS (
           false))
 """
 
+_PROVIDERS: Final[Mapping[str, str]] = {"c": "libc", "i": "icu", "b": "builtin"}
+
 
 async def observe_server(connection: Connection) -> Server:
     """Read what kind of server this is and what our login may do on it."""
@@ -237,13 +247,16 @@ async def observe_database(
     rows = await read_rows(connection, _DATABASE, name=name)
     if not rows:
         return DatabaseState(name, exists=False, mark=None)
-    oid, owner, encoding, allows, limit, public, settings, comment = rows[0]
+    oid, owner, encoding, allows, limit, public, settings, comment, *made = rows[0]
+    provider, locale, tablespace = made
     mark = keyring.open_comment(comment, on=f"database:{name}")
     return DatabaseState(
         name,
         oid=oid,
         owner=owner if owner is not None else UNSET,
         encoding=encoding,
+        locale=Locale(_PROVIDERS.get(provider), locale),
+        tablespace=tablespace,
         allow_connections=allows,
         connection_limit=limit,
         public_privileges=frozenset(public),

@@ -4,7 +4,7 @@ Names become `sql.Identifier` and values `sql.Literal`, never text; the words of
 privileges come from the word table only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, assert_never
 
 from psycopg import sql
@@ -91,20 +91,9 @@ def _database(
 ) -> sql.Composed:
     name = quote_name(operation.name)
     match operation:
-        case op.CreateDatabase(encoding=encoding, sentinel=sentinel):
-            # template1 may hold anything, and one session in it blocks for 5 s.
+        case op.CreateDatabase():
             return sql.SQL("CREATE DATABASE {} {}").format(
-                name,
-                sql.SQL(" ").join(
-                    [
-                        sql.SQL("TEMPLATE template0"),
-                        *_option(
-                            "ENCODING", None if encoding is None else _value(encoding)
-                        ),
-                        sql.SQL("ALLOW_CONNECTIONS false"),
-                        *_option("CONNECTION LIMIT", sql.Literal(sentinel)),
-                    ]
-                ),
+                name, sql.SQL(" ").join(_creation(operation))
             )
         case op.AlterDatabase(allow_connections=allows, connection_limit=limit):
             return sql.SQL("ALTER DATABASE {} {}").format(
@@ -124,6 +113,31 @@ def _database(
             )
         case op.DropDatabase():
             return sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name)
+
+
+def _creation(operation: op.CreateDatabase) -> Iterator[sql.Composable]:
+    """Write the options of CREATE DATABASE."""
+    yield sql.SQL("TEMPLATE {}").format(quote_name(operation.template))
+    locale = operation.locale
+    for word, value in (
+        ("ENCODING", operation.encoding),
+        ("LOCALE_PROVIDER", locale.provider),
+        (_LOCALES[locale.provider], locale.name),
+    ):
+        if value is not None:
+            yield from _option(word, _value(value))
+    if operation.tablespace is not None:
+        yield sql.SQL("TABLESPACE {}").format(quote_name(operation.tablespace))
+    yield sql.SQL("ALLOW_CONNECTIONS false")
+    yield from _option("CONNECTION LIMIT", sql.Literal(operation.sentinel))
+
+
+_LOCALES: Final[dict[str | None, str]] = {
+    None: "LOCALE",
+    "libc": "LOCALE",
+    "icu": "ICU_LOCALE",
+    "builtin": "BUILTIN_LOCALE",
+}
 
 
 def _database_property(
@@ -307,6 +321,10 @@ _OPTIONS: Final[dict[str, sql.SQL]] = {
     "ALLOW_CONNECTIONS": sql.SQL("ALLOW_CONNECTIONS"),
     "CONNECTION LIMIT": sql.SQL("CONNECTION LIMIT"),
     "ENCODING": sql.SQL("ENCODING"),
+    "LOCALE": sql.SQL("LOCALE"),
+    "LOCALE_PROVIDER": sql.SQL("LOCALE_PROVIDER"),
+    "ICU_LOCALE": sql.SQL("ICU_LOCALE"),
+    "BUILTIN_LOCALE": sql.SQL("BUILTIN_LOCALE"),
     "PASSWORD": sql.SQL("PASSWORD"),
     "VALID UNTIL": sql.SQL("VALID UNTIL"),
 }

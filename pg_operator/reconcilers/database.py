@@ -57,6 +57,7 @@ from pg_operator.reconcilers.reach import check_allowed, find_cluster, terminati
 from pg_operator.reconcilers.references import link_to
 from pg_operator.reconcilers.role_references import resolve_roles
 from pg_operator.reconcilers.servers import Link
+from pg_operator.reconcilers.templates import check_creation
 
 CREATED: Final = frozenset({Ownership.ABSENT, Ownership.UNFINISHED})
 
@@ -94,6 +95,8 @@ async def reconcile_database(context: Context, key: Key, database: Object) -> Ou
         await _finish_drop(context, link, spec, owned)
         observed = await observe_shared_database(context, link, spec.name)
         owned = Ownership.ABSENT
+    if owned is Ownership.ABSENT:
+        await check_creation(context, key, spec, cluster_spec, link=link)
     seen = await look_inside(link, observed, spec)
     desired, pending = await _desire(
         context, key, spec, cluster, link=link, seen=seen, held=guarded.held

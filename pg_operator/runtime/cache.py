@@ -137,8 +137,9 @@ def index_entries(obj: Object) -> set[Entry]:
     the database's or role's name there; `permits` CLUSTER and a database that a role
     has permissions in; `follows` the same, if one is on all objects of a kind, so also
     on those that others will create; `names-role` CLUSTER and a role that is named;
-    `terminating` CLUSTER; `service` NAMESPACE NAME; `secret`
-    NAMESPACE NAME, where no namespace is that of the object, or the operator's.
+    `template` CLUSTER and a database that another is a copy of; `terminating` CLUSTER;
+    `service` NAMESPACE NAME; `secret` NAMESPACE NAME, where no namespace is that of the
+    object, or the operator's.
     """
     spec, metadata = obj.get("spec", {}), obj["metadata"]
     namespace = metadata.get("namespace", "")
@@ -151,6 +152,7 @@ def index_entries(obj: Object) -> set[Entry]:
         entries.add(("named", cluster, str(spec.get("roleName", spec.get("name")))))
         for word, database in _databases(spec):
             entries.add((word, cluster, database))
+        entries.add(("template", cluster, str(spec.get("template"))))
         for role in _named_roles(spec):
             entries.add(("names-role", cluster, role))
         if is_deleting(obj):

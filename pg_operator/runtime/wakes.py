@@ -82,6 +82,7 @@ def _of_database(change: Change, cache: Cache) -> Iterator[Key]:
             yield from _found(cache, ("DatabaseRole",), "permits", *place)
             yield from _found(cache, ("DatabaseRole",), "terminating", place[0])
             yield from _found(cache, ("Database",), "named", *place)
+            yield from _found(cache, ("Database",), "template", *place)
     if _differ(change, service_of):
         # Each sharer writes the Service with all its owners, so whoever writes last
         # must have seen the last one come or go.

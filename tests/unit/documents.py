@@ -18,6 +18,7 @@ CLUSTER: Document = {
         "allowedRoleAttributes": ["CREATEDB", "BYPASSRLS"],
         "allowedParameters": ["log_statement"],
         "allowedExtensions": ["postgis"],
+        "allowedTablespaces": ["fast"],
         "adoption": {
             "policy": "Listed",
             "databases": [{"name": "orders", "namespace": "shop"}],
@@ -39,6 +40,10 @@ DATABASE: Document = {
             {"name": "audit"},
         ],
         "encoding": "UTF8",
+        "localeProvider": "libc",
+        "locale": "C",
+        "template": "template0",
+        "tablespace": "fast",
         "timezone": "UTC",
         "parameters": {"work_mem": "8MB", "search_path": "app, public"},
         "connectionLimit": 50,

@@ -29,6 +29,7 @@ from pg_operator.plan.state import (
     UNSET,
     DatabaseState,
     Grants,
+    Locale,
     Membership,
     Memberships,
     RoleState,
@@ -57,9 +58,9 @@ def _database(
     state: DatabaseState, operation: Operation, server: Server
 ) -> DatabaseState:
     match operation:
-        case CreateDatabase(name, encoding, sentinel):
+        case CreateDatabase():
             assert not state.exists
-            return _created(name, encoding, sentinel, server)
+            return _created(operation, server)
         case AlterDatabase() | AlterDatabaseOwner():
             return _altered(state, operation)
         case SetDatabaseParameter() | ResetDatabaseParameter():
@@ -187,16 +188,18 @@ def _altered(
     return state
 
 
-def _created(
-    name: str, encoding: str | None, sentinel: int, server: Server
-) -> DatabaseState:
+def _created(operation: CreateDatabase, server: Server) -> DatabaseState:
     return DatabaseState(
-        name,
+        operation.name,
         oid=1,
         owner=server.login,
-        encoding=encoding or "UTF8",
+        encoding=operation.encoding or "UTF8",
+        locale=Locale(
+            operation.locale.provider or "libc", operation.locale.name or "C"
+        ),
+        tablespace=operation.tablespace or "pg_default",
         allow_connections=False,
-        connection_limit=sentinel,
+        connection_limit=operation.sentinel,
         public_privileges=frozenset({"CONNECT", "TEMPORARY"}),
         schemas=frozenset({"public"}),
         schema_owners={"public": "pg_database_owner"},

@@ -78,6 +78,8 @@ def test_cluster_is_accepted(document: Document) -> None:
         database(schemas=[{"name": "app"}, {"name": "audit"}]),
         database(encoding="UTF8", timezone="UTC", connectionLimit=-1),
         database(owner="Legacy Owner"),
+        database(template="template1", tablespace="Fast", locale="en_US.utf8"),
+        database(template="orders_template", localeProvider="icu", locale="de-DE"),
         database(
             extensions=[
                 {"name": "uuid-ossp", "schema": "public"},
@@ -154,6 +156,10 @@ def test_role_is_accepted(document: Document) -> None:
         (
             cluster(expectedSystemIdentifier=7712113417124377960),
             {"spec.expectedSystemIdentifier": "type"},
+        ),
+        (
+            cluster(allowedTablespaces=["pg_global"]),
+            {"spec.allowedTablespaces[0]": "name-reserved"},
         ),
         (cluster(adoption={}), {"spec.adoption.policy": "required"}),
         (
@@ -251,6 +257,20 @@ def test_cluster_is_refused(document: Document, broken: Mapping[str, str]) -> No
             },
         ),
         (database(adopt="yes"), {"spec.adopt": "type"}),
+        (
+            database(
+                template="postgres", tablespace="pg_global", localeProvider="builtin"
+            ),
+            {
+                "spec.template": "name-reserved",
+                "spec.tablespace": "name-reserved",
+                "spec.locale": "required",
+            },
+        ),
+        (
+            database(localeProvider="glibc", locale="C; --"),
+            {"spec.localeProvider": "choice", "spec.locale": "locale"},
+        ),
         (database(parameters=[]), {"spec.parameters": "type"}),
         (database(parameters={"a\n": ""}), {"spec.parameters": "parameter-name"}),
         (

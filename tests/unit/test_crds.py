@@ -245,7 +245,12 @@ def test_crds_have_the_limits_of_validation() -> None:
     owner_ids = most("DatabaseCluster", "spec", "previousOwnerIds")
     assert owner_ids == adoption.MOST_OWNER_IDS
     assert most("Database", "spec", "extensions") == extensions.MOST_EXTENSIONS
-    for one in ("allowedOwners", "allowedParameters", "allowedExtensions"):
+    for one in (
+        "allowedOwners",
+        "allowedParameters",
+        "allowedExtensions",
+        "allowedTablespaces",
+    ):
         assert most("DatabaseCluster", "spec", one) == cluster.MOST_ALLOWED
     connections = schema_at("DatabaseCluster", "spec", "maxConnections")
     assert connections["maximum"] == cluster.MOST_CONNECTIONS
@@ -332,6 +337,10 @@ def test_crd_gives_the_same_answers_as_validation(
         ("Database", ("spec", "name")),
         ("Database", ("spec", "databaseClusterRef", "name")),
         ("Database", ("spec", "encoding")),
+        ("Database", ("spec", "localeProvider")),
+        ("Database", ("spec", "locale")),
+        ("Database", ("spec", "template")),
+        ("Database", ("spec", "tablespace")),
         ("DatabaseRole", ("spec", "roleName")),
         ("DatabaseRole", ("spec", "databaseClusterRef", "name")),
     ],

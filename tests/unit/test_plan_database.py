@@ -19,7 +19,7 @@ from pg_operator.plan.operations import (
     SetDatabaseParameter,
 )
 from pg_operator.plan.policies import released, sentinel
-from pg_operator.plan.state import DatabaseState, Mark, Server
+from pg_operator.plan.state import DatabaseState, Locale, Mark, Server
 from tests.unit.plan_examples import DATABASE, LOGIN, database_spec, server
 
 ABSENT = DatabaseState("orders", exists=False, mark=None)
@@ -88,6 +88,24 @@ def test_new_database_gets_the_encoding_and_limit_of_its_spec() -> None:
     first, *_, last = operations(ABSENT, encoding="LATIN1", connectionLimit=7)
     assert first == CreateDatabase("orders", "LATIN1", sentinel(DATABASE))
     assert last == AlterDatabase("orders", allow_connections=True, connection_limit=7)
+
+
+def test_new_database_is_made_from_its_template_with_its_locale() -> None:
+    first, *_ = operations(
+        ABSENT,
+        template="shop_template",
+        localeProvider="icu",
+        locale="de-DE",
+        tablespace="fast",
+    )
+    assert first == CreateDatabase(
+        "orders",
+        None,
+        sentinel(DATABASE),
+        template="shop_template",
+        locale=Locale("icu", "de-DE"),
+        tablespace="fast",
+    )
 
 
 def test_unfinished_database_is_carried_on_where_it_stopped() -> None:
@@ -213,6 +231,27 @@ def test_other_encoding_is_reported_with_the_one_that_it_has() -> None:
     assert (difference.path, difference.reason) == ("spec.encoding", "Immutable")
     assert "UTF8" in difference.message
     assert operations(OURS, encoding="LATIN1") == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"localeProvider": "icu", "locale": "en_US.utf8"}, "spec.localeProvider"),
+        ({"locale": "C"}, "spec.locale"),
+        ({"tablespace": "fast"}, "spec.tablespace"),
+        ({"locale": "en_US.UTF-8", "tablespace": "pg_default"}, None),
+        ({"template": "template1"}, None),
+    ],
+)
+def test_what_was_chosen_at_creation_is_reported_where_it_differs(
+    fields: dict[str, object], path: str | None
+) -> None:
+    observed = replace(
+        OURS, locale=Locale("libc", "en_US.utf8"), tablespace="pg_default"
+    )
+    found = immutable_differences(database_spec(**fields), observed)
+    assert [difference.path for difference in found] == ([path] if path else [])
+    assert operations(observed, **fields) == ()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from pg_operator.plan import operations as op
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.state import (
     Claimant,
+    Locale,
     Mark,
     Membership,
     Password,
@@ -130,7 +131,17 @@ OPERATIONS: Final[
     op.CreateDatabase: (
         "CreatedbStmt",
         st.builds(
-            op.CreateDatabase, names, st.none() | names, st.integers(1, 2**31 - 1)
+            op.CreateDatabase,
+            names,
+            st.none() | names,
+            st.integers(1, 2**31 - 1),
+            template=names,
+            locale=st.builds(
+                Locale,
+                st.sampled_from((None, "libc", "icu", "builtin")),
+                st.none() | names,
+            ),
+            tablespace=st.none() | names,
         ),
     ),
     op.AlterDatabase: (

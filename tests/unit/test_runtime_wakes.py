@@ -260,6 +260,12 @@ def test_role_wakes_those_that_are_to_be_its_members(cache: Cache, edit: Json) -
     assert role_key("member", "depot") in remove(cache, "DatabaseRole", APP)
 
 
+def test_database_waits_for_the_one_that_it_is_a_copy_of(cache: Cache) -> None:
+    cache.put("Database", a_database("copy", spec={"template": "orders"}))
+    made = changed(ORDERS, status={"oid": 16384})
+    assert database_key("copy") in put(cache, "Database", made)
+
+
 def test_databases_that_share_a_service_follow_its_members(cache: Cache) -> None:
     first, second = (a_database(name, service="db") for name in ("first", "second"))
     far = a_database("third", service="db", namespace="depot")

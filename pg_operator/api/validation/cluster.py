@@ -8,6 +8,7 @@ from pg_operator.api.names import (
     name_prefix_problem,
     secret_key_problem,
     secret_name_problem,
+    tablespace_problem,
 )
 from pg_operator.api.validation.adoption import (
     MOST_OWNER_IDS,
@@ -42,6 +43,9 @@ def check_cluster(spec: Field) -> None:
     check_role_names(spec["allowedOwners"], most=MOST_ALLOWED)
     check_names(spec["allowedParameters"], most=MOST_ALLOWED, problem=parameter_problem)
     check_names(spec["allowedExtensions"], most=MOST_ALLOWED, problem=extension_problem)
+    check_names(
+        spec["allowedTablespaces"], most=MOST_ALLOWED, problem=tablespace_problem
+    )
     check_adoption(spec["adoption"])
     check_names(spec["previousOwnerIds"], most=MOST_OWNER_IDS, problem=owner_id_problem)
     spec["expectedSystemIdentifier"].check_text(system_identifier_problem)

@@ -9,6 +9,7 @@ from pg_operator.api.names import (
     created_name_problem,
     role_reference_problem,
     service_name_problem,
+    tablespace_problem,
 )
 from pg_operator.api.validation.common import (
     check_allowed_namespaces,
@@ -19,12 +20,14 @@ from pg_operator.api.validation.common import (
 )
 from pg_operator.api.validation.extensions import check_extensions
 from pg_operator.api.validation.parameters import check_parameters
-from pg_operator.api.values import encoding_problem, timezone_problem
+from pg_operator.api.values import encoding_problem, locale_problem, timezone_problem
 
 MOST_SCHEMAS: Final = 32
 MOST_CREATORS: Final = 16
 NAMESPACE_CHOICES: Final = ("All", "Same", "None", "Names")
 PUBLIC_PRIVILEGES: Final = ("Revoke", "Keep")
+LOCALE_PROVIDERS: Final = ("libc", "icu", "builtin")
+TEMPLATES: Final = ("template0", "template1")
 DELETION_POLICIES: Final = ("Retain", "Delete")
 
 
@@ -36,6 +39,9 @@ def check_database(spec: Field) -> None:
     spec["owner"].check_text(role_reference_problem)
     _check_schemas(spec)
     spec["encoding"].check_text(encoding_problem)
+    _check_locale(spec)
+    spec["template"].check_text(_template_problem)
+    spec["tablespace"].check_text(tablespace_problem)
     _check_parameters(spec)
     check_connection_limit(spec["connectionLimit"])
     check_extensions(spec["extensions"])
@@ -58,7 +64,20 @@ def check_database_change(new: Field, old: Field) -> None:
         old["databaseClusterRef"]["name"],
         advice=advice,
     )
-    forbid_change(new["encoding"], old["encoding"], advice=advice)
+    for name in ("encoding", "localeProvider", "locale", "template", "tablespace"):
+        forbid_change(new[name], old[name], advice=advice)
+
+
+def _check_locale(spec: Field) -> None:
+    provider, locale = spec["localeProvider"], spec["locale"]
+    provider.check_choice(*LOCALE_PROVIDERS)
+    if provider.value in {"icu", "builtin"}:
+        locale.require(f"must be set when `localeProvider` is '{provider.value}'")
+    locale.check_text(locale_problem)
+
+
+def _template_problem(name: str) -> Problem | None:
+    return None if name in TEMPLATES else created_name_problem("database", name)
 
 
 def _check_parameters(spec: Field) -> None:
