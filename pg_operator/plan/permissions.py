@@ -213,7 +213,8 @@ def _schema_not_found(on: Securable) -> Pending:
     return Pending(path, "SchemaNotFound", message)
 
 
-_NOT_FOUND: Final[dict[ObjectKind, str]] = {
+# Why an object that is named cannot be granted on.
+NOT_FOUND: Final[dict[ObjectKind, str]] = {
     "table": "TableNotFound",
     "column": "ColumnNotFound",
     "sequence": "SequenceNotFound",
@@ -232,4 +233,4 @@ def _object_not_found(entry: _Entry) -> Pending:
         f"{what} schema {on.schema} of database {on.database}, or belongs to an "
         f"extension; it is granted on when it does"
     )
-    return Pending(entry.path, _NOT_FOUND[on.kind], message)
+    return Pending(entry.path, NOT_FOUND[on.kind], message)

@@ -83,6 +83,10 @@ def _of_database(change: Change, cache: Cache) -> Iterator[Key]:
             yield from _found(cache, ("DatabaseRole",), "terminating", place[0])
             yield from _found(cache, ("Database",), "named", *place)
             yield from _found(cache, ("Database",), "template", *place)
+    if _differ(change, _settled):
+        # Its owners may be others now, and so who creates objects in its schemas.
+        place = cluster_of(_sides(change)[0]), _server_name(_sides(change)[0])
+        yield from _found(cache, ("DatabaseRole",), "follows", *place)
     if _differ(change, service_of):
         # Each sharer writes the Service with all its owners, so whoever writes last
         # must have seen the last one come or go.
@@ -176,9 +180,9 @@ def _oid(role: Object) -> object:
     return role.get("status", {}).get("oid")
 
 
-def _settled(role: Object) -> tuple[object, ...]:
-    """What a DatabaseRole's status says once its spec is true."""
-    status = role.get("status", {})
+def _settled(obj: Object) -> tuple[object, ...]:
+    """What an object's status says once its spec is true."""
+    status = obj.get("status", {})
     return _condition(status, "Ready"), status.get("observedGeneration")
 
 

@@ -463,6 +463,19 @@ async def test_members_of_extensions_are_left_alone(
         f"GRANT SELECT ON app.pg_stat_statements TO {scene.role}",
         database=scene.database,
     )
+    everything = [{"name": "*", "privileges": ["ALL"]}]
+    named = {"name": "pg_stat_statements_info()", "privileges": ["EXECUTE"]}
+    schema = {
+        "name": "app",
+        "tables": everything,
+        "functions": [*everything, named],
+        "types": everything,
+    }
+    resolved, _ = await scene.resolve(scene.permission(schemas=[schema]))
+    assert [part.reason for part in resolved.pending] == ["FunctionNotFound"]
+    existing = {grant.on.name for grant in resolved.grants if not grant.on.creator}
+    assert existing == {"a", "b", "f(integer)", "mood"}
+
     table = {"name": "*", "privileges": ["SELECT"]}
     permission = scene.permission(schemas=[{"name": "app", "tables": [table]}])
     applied = await scene.reconcile(permission)

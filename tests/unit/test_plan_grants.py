@@ -1,12 +1,18 @@
 """What permissions mean in a database as it is."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pg_operator.api.privileges import PRIVILEGES
-from pg_operator.plan.permissions import declared_scope, desired_grants, wanted_objects
+from pg_operator.plan.permissions import (
+    NOT_FOUND,
+    declared_scope,
+    desired_grants,
+    wanted_objects,
+)
 from pg_operator.plan.scope import covered, databases, declared, hold
 from pg_operator.plan.state import Catalog, Grants, Securable
 from tests.unit.plan_examples import (
@@ -379,3 +385,9 @@ def test_hold_keeps_what_the_scope_has_under_a_path(
 
 def test_scope_tells_which_databases_it_reaches_into() -> None:
     assert databases(SCOPE) == {"orders", "stock"}
+
+
+def test_every_reason_why_something_is_not_granted_is_documented() -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "conditions.md").read_text()
+    for reason in (*NOT_FOUND.values(), "SchemaNotFound", "PrivilegeNotSupported"):
+        assert f"`{reason}`" in documented

@@ -201,6 +201,22 @@ def test_role_status_wakes_nobody(cache: Cache) -> None:
     assert put(cache, "DatabaseRole", changed(APP, status=ready)) == set()
 
 
+def test_database_with_other_owners_wakes_who_is_granted_all_there_will_be(
+    cache: Cache,
+) -> None:
+    """Its edit was too early: the owners change when it is worked on."""
+    reader = a_role("reader", namespace="depot")
+    tables = [{"name": "*", "privileges": ["SELECT"]}]
+    schemas = [{"name": "app", "tables": tables}]
+    reader["spec"]["permissions"] = [{"database": "orders", "schemas": schemas}]
+    cache.put("DatabaseRole", reader)
+    ready = condition("Ready", "True", "Reconciled")
+    before = changed(ORDERS, status={**ready, "observedGeneration": 1})
+    cache.put("Database", before)
+    after = changed(before, status={**ready, "observedGeneration": 2})
+    assert put(cache, "Database", after) == {role_key("reader", "depot")}
+
+
 def test_role_that_may_create_wakes_those_who_are_granted_all_there_is(
     cache: Cache,
 ) -> None:
