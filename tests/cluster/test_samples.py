@@ -10,6 +10,7 @@ from tests.cluster.objects import administer, documents, dsn_secret
 from tests.localcluster.binaries import CHECKOUT
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.kubectl import Kubectl
+from tests.localcluster.manifests import OPERATOR_NAMESPACE
 from tests.localcluster.probes import wait_until
 
 SAMPLES = Path("config/samples")
@@ -30,11 +31,11 @@ def default(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> Kubectl:
 def admin_secret(cluster: LocalCluster, default: Kubectl) -> Iterator[None]:
     """The Secret that the head of cluster.yaml tells to create; all goes at the end."""
     secret = dsn_secret("postgres-admin", cluster.postgres.admin_dsn)
-    secret["metadata"]["namespace"] = "default"
     default.apply(documents(secret))
     yield
     default("delete", f"--filename={SAMPLES}", "--ignore-not-found", "--timeout=60s")
-    default.run("delete", "secret", "postgres-admin")
+    own = f"--namespace={OPERATOR_NAMESPACE}"
+    default.run("delete", "secret", "postgres-admin", own)
 
 
 @pytest.mark.usefixtures("admin_secret")

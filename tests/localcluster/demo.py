@@ -13,6 +13,7 @@ import psycopg
 from tests.localcluster.binaries import CHECKOUT
 from tests.localcluster.cluster import LocalCluster, running_cluster
 from tests.localcluster.kubectl import KubectlError
+from tests.localcluster.manifests import OPERATOR_NAMESPACE
 from tests.localcluster.postgres import HOST
 from tests.localcluster.probes import answers, wait_until
 from tests.localcluster.processes import BedError, environment
@@ -111,6 +112,7 @@ class _Demo:
         ):
             self.shell.run(
                 "kubectl create secret generic postgres-admin"
+                f" --namespace={OPERATOR_NAMESPACE}"
                 ' --from-literal=connection="$PGOP_ADMIN_DSN"'
             )
             on_server = self.on_server()
@@ -233,7 +235,9 @@ class _Demo:
                 """ --type=merge -p '{"spec": {"deletionPolicy": "Delete"}}'"""
             )
             self.shell.run(f"kubectl delete -f {SAMPLES} --timeout={PATIENCE}s")
-            self.shell.run("kubectl delete secret postgres-admin")
+            self.shell.run(
+                f"kubectl delete secret postgres-admin --namespace={OPERATOR_NAMESPACE}"
+            )
             self.soon("Kubernetes has removed the Services", self.no_service)
             objects = self.shell.run("kubectl get pgop,services,secrets")
             self.story.check(
