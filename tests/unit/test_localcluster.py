@@ -14,7 +14,8 @@ import pytest
 
 from tests.localcluster import spawn
 from tests.localcluster.audit import read_requests
-from tests.localcluster.binaries import at_least, build_flags, cache_key, given_binaries
+from tests.localcluster.binaries import build_flags, given_binaries
+from tests.localcluster.gomodules import at_least, cache_key
 from tests.localcluster.manifests import Identity, token_file, webhooks_by_url
 from tests.localcluster.postgres_packages import (
     PACKAGES,
