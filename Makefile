@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help: ## Show this list.
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) \
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) \
 		| while IFS='|' read -r name text; do printf '%-11s %s\n' "$$name" "$$text"; done
 
 $(STAMP): requirements/dev.lock pyproject.toml
@@ -66,6 +66,10 @@ test-slow: build ## Run the large and long cases.
 .PHONY: test-matrix
 test-matrix: setup ## Run the integration tier over TLS on PostgreSQL 14 to 18.
 	@$(PY) -m tests.matrix $(VERSIONS)
+
+.PHONY: e2e
+e2e: setup ## Deploy config/ on a local cluster whose pods are processes, and test it.
+	@$(PY) -m tests.e2e
 
 .PHONY: demo
 demo: build ## Show the whole job on a local cluster that ends by itself.

@@ -3,11 +3,12 @@
 import secrets
 import sys
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.capture import uncaptured
 from tests.localcluster.binaries import provide_binaries
 from tests.localcluster.cluster import LocalCluster, running_cluster
 from tests.localcluster.kubectl import Kubectl
@@ -21,15 +22,6 @@ COLUMNS = "custom-columns=:.kind,:.metadata.namespace,:.metadata.name"
 NONE = "<none>"
 # Where each operator log ended when the test began.
 LOG_OFFSETS = pytest.StashKey[dict[Path, int]]()
-
-
-def uncaptured(config: pytest.Config) -> AbstractContextManager[None]:
-    """Let a long start show its progress although pytest captures output."""
-    capture = config.pluginmanager.getplugin("capturemanager")
-    if capture is None:
-        return nullcontext()
-    shown: AbstractContextManager[None] = capture.global_and_fixture_disabled()
-    return shown
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -1,6 +1,6 @@
 """The objects that tests apply, and logins as the roles they declare."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 import yaml
@@ -9,7 +9,14 @@ from psycopg import sql
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.kubectl import Kubectl
 from tests.localcluster.manifests import OPERATOR_NAMESPACE
-from tests.localcluster.postgres import HOST
+from tests.localcluster.postgres import HOST, PostgresServer
+
+
+class HasPostgres(Protocol):
+    """A bed, whatever else it has."""
+
+    postgres: PostgresServer
+
 
 API_VERSION = "pg-operator.dev/v1alpha1"
 
@@ -86,7 +93,7 @@ def connect_cluster(bed: LocalCluster, kubectl: Kubectl, name: str) -> None:
 
 
 def login(
-    bed: LocalCluster, *, user: str, password: str, dbname: str
+    bed: HasPostgres, *, user: str, password: str, dbname: str
 ) -> "psycopg.Connection[Any]":
     """Log in to the bed's PostgreSQL over TCP, in autocommit."""
     return psycopg.connect(
@@ -100,7 +107,7 @@ def login(
     )
 
 
-def administer(bed: LocalCluster, dbname: str, *statements: str) -> list[Any]:
+def administer(bed: HasPostgres, dbname: str, *statements: str) -> list[Any]:
     """Run statements as the superuser; return the last one's rows."""
     with login(
         bed,

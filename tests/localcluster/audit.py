@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+DECISION = "authorization.k8s.io/decision"
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One answered API request."""
+    """One answered API request; not `authorized` is what no role allows."""
 
     user: str
     verb: str
@@ -21,6 +22,7 @@ class Request:
     namespace: str
     name: str
     code: int
+    authorized: bool
 
     @property
     def writes(self) -> bool:
@@ -40,6 +42,8 @@ class Request:
             namespace=reference.get("namespace", ""),
             name=reference.get("name", ""),
             code=event.get("responseStatus", {}).get("code", 0),
+            # Admission refuses with 403 too, in a namespace that is being deleted.
+            authorized=event.get("annotations", {}).get(DECISION) != "forbid",
         )
 
 

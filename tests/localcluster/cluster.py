@@ -1,7 +1,7 @@
 """A whole bed: control plane, PostgreSQL and the operator."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -236,7 +236,12 @@ def install_api(kubectl: Kubectl) -> None:
         directory = CHECKOUT / "config" / room
         kubectl.run("apply", "--server-side", f"--kustomize={directory}")
     names = kubectl.run("get", f"--filename={CHECKOUT / 'crds'}", "--output=name")
-    for name in names.split():
+    wait_served(kubectl, names.split())
+
+
+def wait_served(kubectl: Kubectl, crds: Iterable[str]) -> None:
+    """Wait until the API server serves the kinds of CRDs, given as `kind/name`."""
+    for name in crds:
         kubectl.wait(name, "condition=Established")
         plural = name.partition("/")[2]
         # Established is not enough: "storage is (re)initializing" may follow.

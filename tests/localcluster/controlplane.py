@@ -1,6 +1,7 @@
-"""etcd, kube-apiserver and kube-controller-manager on 127.0.0.1."""
+"""etcd, kube-apiserver and kube-controller-manager."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -20,6 +21,7 @@ from tests.localcluster.processes import Component, Supervisor
 HOST = "127.0.0.1"
 # A documentation address: --advertise-address refuses loopback, and nobody dials it.
 ADVERTISED = "192.0.2.1"
+# What the admission of our own objects needs; a cluster with nodes needs more.
 CONTROLLERS = (
     "garbage-collector-controller",
     "namespace-controller",
@@ -28,13 +30,37 @@ CONTROLLERS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class PlaneOptions:
+    """Where the API server listens, and what a kind of bed adds.
+
+    Without a `port` it takes a free one.
+    """
+
+    host: str = HOST
+    bind: str = HOST
+    port: int = 0
+    api_server: tuple[str, ...] = (
+        f"--advertise-address={ADVERTISED}",
+        "--endpoint-reconciler-type=none",
+    )
+    controllers: tuple[str, ...] = CONTROLLERS
+
+
 class ControlPlane:
-    """A Kubernetes API without nodes; its state and secrets are in one directory."""
+    """A Kubernetes API; its state and secrets are in one directory."""
 
     def __init__(
-        self, binaries: Binaries, *, supervisor: Supervisor, directory: Path, logs: Path
+        self,
+        binaries: Binaries,
+        *,
+        supervisor: Supervisor,
+        directory: Path,
+        logs: Path,
+        options: PlaneOptions | None = None,
     ) -> None:
         """Prepare the files of a control plane under `directory`."""
+        self._options = options or PlaneOptions()
         self._binaries = binaries
         self._supervisor = supervisor
         self._directory = directory
@@ -43,6 +69,8 @@ class ControlPlane:
             "system:kube-controller-manager"
         )
         self.administrator = Identity.administrator("bed-administrator")
+        self.node = Identity.administrator("bed-node")
+        self.cert_manager = Identity.administrator("cert-manager")
         self.controller = Identity.service_account("pg-operator-controller")
         self.webhook = Identity.service_account("pg-operator-webhook")
         self.audit_log = logs / "audit.log"
@@ -55,6 +83,8 @@ class ControlPlane:
         identities = (
             self.administrator,
             self._controller_manager,
+            self.node,
+            self.cert_manager,
             self.controller,
             self.webhook,
         )
@@ -64,10 +94,16 @@ class ControlPlane:
         etcd = self._supervisor.start_ready(self._etcd, ports=2, timeout=60)
 
         def api_server(ports: Sequence[int]) -> Component:
-            return self._api_server(etcd.component.address, ports[0])
+            port = self._options.port or ports[0]
+            return self._api_server(etcd.component.address, port)
 
         process = self._supervisor.start_ready(api_server, ports=1, timeout=120)
         self.url = f"https://{process.component.address}"
+
+    @property
+    def ca(self) -> Path:
+        """The file of the certificate that vouches for the API server."""
+        return self._certificates / "apiserver.crt"
 
     def start_controller_manager(self) -> None:
         """Start the controllers, without waiting for them.
@@ -82,8 +118,8 @@ class ControlPlane:
                 argv=(
                     str(self._binaries.kube_controller_manager),
                     f"--kubeconfig={config}",
-                    f"--controllers={','.join(CONTROLLERS)}",
-                    f"--root-ca-file={self._certificates / 'apiserver.crt'}",
+                    f"--controllers={','.join(self._options.controllers)}",
+                    f"--root-ca-file={self.ca}",
                     "--leader-elect=false",
                     "--secure-port=0",
                     "--kube-api-qps=200",
@@ -96,7 +132,7 @@ class ControlPlane:
     def kubeconfig(self, identity: Identity, *, namespace: str = "default") -> Path:
         """Return the file of a kubeconfig for a user and a default namespace."""
         account = identity.user.rpartition(":")[2]
-        ca_pem = (self._certificates / "apiserver.crt").read_bytes()
+        ca_pem = self.ca.read_bytes()
         text = kubeconfig(identity, server=self.url, ca_pem=ca_pem, namespace=namespace)
         return self._write(f"kubeconfig-{account}-{namespace}", text)
 
@@ -143,17 +179,16 @@ class ControlPlane:
         )
 
     def _api_server(self, etcd: str, port: int) -> Component:
-        files = self._directory
+        files, options = self._directory, self._options
         return Component(
             name="kube-apiserver",
             argv=(
                 str(self._binaries.kube_apiserver),
                 f"--etcd-servers=http://{etcd}",
-                f"--bind-address={HOST}",
+                f"--bind-address={options.bind}",
                 f"--secure-port={port}",
                 f"--cert-dir={self._certificates}",
-                f"--advertise-address={ADVERTISED}",
-                "--endpoint-reconciler-type=none",
+                *options.api_server,
                 "--service-cluster-ip-range=10.96.0.0/16",
                 "--service-account-issuer=https://kubernetes.default.svc",
                 f"--service-account-key-file={files / 'service-accounts.key'}",
@@ -165,8 +200,8 @@ class ControlPlane:
                 "--audit-log-mode=blocking",
             ),
             log=self._logs / "kube-apiserver.log",
-            address=f"{HOST}:{port}",
-            ready_url=f"https://{HOST}:{port}/readyz",
+            address=f"{options.host}:{port}",
+            ready_url=f"https://{options.host}:{port}/readyz",
         )
 
 

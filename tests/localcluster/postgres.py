@@ -17,6 +17,7 @@ from tests.localcluster.postgres_files import (
     server_account,
     server_programs,
     within_reach,
+    without_root,
 )
 from tests.localcluster.probes import wait_until
 from tests.localcluster.processes import (
@@ -84,6 +85,10 @@ class PostgresServer:
     def admin_dsn(self) -> str:
         """The DSN of `pgop_admin`: no superuser, CREATEDB and CREATEROLE."""
         return self._dsn(ADMIN, f"host={HOST_IN_ADMIN_DSN} hostaddr={HOST}")
+
+    def admin_dsn_at(self, address: str) -> str:
+        """The DSN of `pgop_admin` at another address that the server listens on."""
+        return self._dsn(ADMIN, f"host={address}")
 
     def _dsn(self, user: str, address: str) -> str:
         return (
@@ -173,6 +178,7 @@ def initdb(
         for path in (data, password_file):
             os.chown(path, account.uid, account.gid)
     command = [
+        *without_root(),
         str(programs / "initdb"),
         f"--pgdata={data}",
         f"--username={SUPERUSER}",
@@ -224,6 +230,7 @@ def server_command(
     """Return the command line of a server in the foreground."""
     switches = [f"--{name}={value}" for name, value in settings.items()]
     return (
+        *without_root(),
         str(programs / "postgres"),
         "-D",
         str(data),

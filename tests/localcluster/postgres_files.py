@@ -47,9 +47,28 @@ class Account:
         return f"{self.uid}:{self.gid}"
 
 
+def lone_root() -> bool:
+    """Say whether this is the root of a user namespace that has nobody else."""
+    if os.geteuid() != 0:
+        return False
+    mapped = Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()
+    return sum(int(line.split()[2]) for line in mapped) == 1
+
+
+def without_root() -> tuple[str, ...]:
+    """Return the command prefix under which a program does not see itself as root.
+
+    Empty where there is another user to drop to.
+    """
+    if not lone_root():
+        return ()
+    unshare = shutil.which("unshare") or "unshare"
+    return (unshare, "--user", "--map-user=1000", "--map-group=1000", "--")
+
+
 def server_account() -> Account | None:
     """Return the user to drop to (PostgreSQL refuses root), None without root."""
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or lone_root():
         return None
     for name in ("postgres", "nobody"):
         try:

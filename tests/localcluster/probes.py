@@ -52,15 +52,22 @@ def answers(url: str) -> bool:
 
 
 def listens(pid: int, url: str) -> bool:
-    """Say whether this very process listens on a URL's IPv4 address and port."""
+    """Say whether this very process listens on a URL's port."""
     port = urllib.parse.urlsplit(url).port or 0
+    net = Path(f"/proc/{pid}/net")
     try:
-        table = Path(f"/proc/{pid}/net/tcp").read_text(encoding="ascii")
+        # What listens on 0.0.0.0 may be in the second table, as Go's servers are.
+        tables = [net / "tcp", net / "tcp6"]
+        lines = [
+            line
+            for table in tables
+            for line in table.read_text(encoding="ascii").splitlines()[1:]
+        ]
         owned = {link.readlink().name for link in Path(f"/proc/{pid}/fd").iterdir()}
     except (FileNotFoundError, ProcessLookupError):
         return False
     # Columns: slot, local address, remote address, state, ..., inode (the tenth).
-    rows = [line.split() for line in table.splitlines()[1:]]
+    rows = [line.split() for line in lines]
     listening = [
         f"socket:[{row[9]}]"
         for row in rows

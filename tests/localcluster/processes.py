@@ -258,6 +258,14 @@ def shim(*options: str, program: Sequence[str]) -> list[str]:
     return [*python, *options, "--", *program]
 
 
+def python_module(module: str, *arguments: str) -> tuple[str, ...]:
+    """Return the command that runs a module of this checkout, from any directory."""
+    checkout = str(Path(__file__).resolve().parents[2])
+    start = f"import runpy, sys; sys.path.insert(0, {checkout!r})"
+    code = f"{start}; runpy.run_module({module!r}, run_name='__main__')"
+    return (sys.executable, "-c", code, *arguments)
+
+
 def environment(additions: Mapping[str, str]) -> dict[str, str]:
     """Return a bare environment: no proxy, PG* or KUBE* variable gets through."""
     kept = {name: os.environ[name] for name in INHERITED if name in os.environ}

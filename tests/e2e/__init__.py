@@ -1,0 +1,1 @@
+"""The manifests of config/, unmodified, on a bed with a node."""

@@ -1,0 +1,301 @@
+"""config/default, with cert-manager: deployed, used, taken away and deployed again."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+from cryptography import x509
+
+from tests.cluster.objects import (
+    administer,
+    database,
+    database_cluster,
+    database_role,
+    documents,
+    dsn_secret,
+    login,
+    password_secret,
+)
+from tests.e2e.installation import Installation
+from tests.e2e.pods import certificate_of
+from tests.e2e.rights import ACCOUNTS
+from tests.localcluster.binaries import CHECKOUT
+from tests.localcluster.node.api import Api, ApiError
+from tests.localcluster.probes import wait_until
+
+MANIFESTS = "config/default"
+SAMPLES = CHECKOUT / "config" / "samples"
+KINDS = "databaseclusters,databases,databaseroles"
+SERVING = "pg-operator-webhook-certificate"
+WEBHOOK = "deployment/pg-operator-webhook"
+USER = "65532"
+OWN_API = "/apis/pg-operator.dev/v1alpha1"
+MOST_WRITES = 300
+MOST_ATTEMPTS = 20
+
+
+def test_certificates_come_from_cert_manager(installation: Installation) -> None:
+    authority = installation.secret("pg-operator-ca")["tls.crt"].decode()
+    bundles = installation.ca_bundles()
+    assert len(bundles) == 6
+    assert all(authority.strip() in bundle for bundle in bundles)
+    leaf = x509.load_pem_x509_certificate(installation.secret(SERVING)["tls.crt"])
+    leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.encode()))
+    for pod in installation.cluster.pods("webhook"):
+        assert certificate_of(pod) == leaf
+
+
+def test_pods_run_the_wheel_as_the_manifests_say(installation: Installation) -> None:
+    cluster = installation.cluster
+    pods = [*cluster.pods("webhook"), *cluster.pods("controller")]
+    assert len(pods) >= 3
+    for pod in pods:
+        process = Path(f"/proc/{cluster.pid(pod)}")
+        status = dict(
+            line.split(":\t", 1)
+            for line in (process / "status").read_text().splitlines()
+        )
+        inside = process / "root"
+        assert int(status["CapEff"], 16) == 0
+        assert (process / "uid_map").read_text().split()[0] == USER
+        assert not (inside / CHECKOUT.relative_to("/")).exists()
+        assert (inside / "opt/pg-operator/bin/pg-operator").exists()
+        options = [
+            line.split()[5]
+            for line in (process / "mountinfo").read_text().splitlines()
+            if line.split()[4] == "/"
+        ]
+        assert options
+        assert all("ro" in option.split(",") for option in options)
+
+
+@pytest.fixture(scope="module")
+def samples(installation: Installation) -> Iterator[None]:
+    """The samples, applied as they are, and the Secret that they ask for."""
+    kubectl = installation.cluster.kubectl
+    kubectl.apply(documents(dsn_secret("postgres-admin", installation.cluster.dsn)))
+    kubectl.run("apply", f"--filename={SAMPLES}")
+    kubectl.run("wait", KINDS, "--all", "--for=condition=Ready", "--timeout=60s")
+    yield
+    kubectl("delete", f"--filename={SAMPLES}", "--ignore-not-found", "--timeout=60s")
+
+
+@pytest.mark.usefixtures("samples")
+def test_samples_become_ready(installation: Installation) -> None:
+    cluster = installation.cluster
+    made = administer(cluster, "postgres", "SELECT datname FROM pg_database")
+    declared = {
+        document["spec"]["name"]
+        for path in SAMPLES.glob("*.yaml")
+        for document in yaml.safe_load_all(path.read_text())
+        if document["kind"] == "Database"
+    }
+    assert declared <= {name for (name,) in made}
+
+
+def test_invalid_samples_are_refused_through_the_service(
+    installation: Installation,
+) -> None:
+    paths = sorted((SAMPLES / "invalid").glob("*.yaml"))
+    assert paths
+    for path in paths:
+        refused = installation.cluster.kubectl("apply", f"--filename={path}")
+        assert refused.returncode == 1, path
+        assert path.with_suffix(".txt").read_text() in refused.stderr
+
+
+@pytest.mark.usefixtures("samples")
+def test_service_follows_the_server_and_goes(installation: Installation) -> None:
+    """From an alias to addresses and away again: every write a Service can need."""
+    kubectl = installation.cluster.kubectl
+    slices = ("endpointslices", "--selector=kubernetes.io/service-name=e2e-db")
+    alias = installation.cluster.dsn.replace("host=", "host=pg.example.test hostaddr=")
+    shared = {"databaseServiceName": "e2e-db", "deletionPolicy": "Delete"}
+    kubectl.apply(
+        documents(
+            dsn_secret("e2e", alias),
+            database_cluster("e2e"),
+            database("e2e", "e2e", **shared),
+        )
+    )
+    kubectl.wait("database/e2e", "condition=Ready")
+    assert kubectl.get("service/e2e-db")["spec"]["type"] == "ExternalName"
+
+    kubectl.apply(documents(dsn_secret("e2e", installation.cluster.dsn)))
+    assert wait_until(lambda: bool(kubectl.get(*slices)["items"]), timeout=60)
+    kubectl.apply(documents(dsn_secret("e2e", alias)))
+    assert wait_until(lambda: not kubectl.get(*slices)["items"], timeout=60)
+
+    kubectl.apply(documents(database("e2e", "e2e", deletionPolicy="Delete")))
+    assert wait_until(
+        lambda: kubectl("get", "service/e2e-db").returncode != 0, timeout=60
+    )
+    kubectl.run("delete", "database/e2e", "databasecluster/e2e", "--timeout=60s")
+
+
+@pytest.mark.usefixtures("samples")
+def test_new_controller_goes_on_where_the_old_one_was(
+    installation: Installation,
+) -> None:
+    cluster, kubectl = installation.cluster, installation.cluster.kubectl
+    role = database_role("e2e", "main", password={"name": "e2e"})
+    database_of_its_own = database("e2e", "main", deletionPolicy="Delete")
+    permissions = [{"database": "e2e", "privileges": ["CONNECT"]}]
+    role["spec"]["permissions"] = permissions
+
+    def lets_in(password: str) -> bool:
+        try:
+            login(cluster, user="e2e", password=password, dbname="e2e").close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def changes_password_to(password: str) -> bool:
+        kubectl.apply(documents(password_secret("e2e", password)))
+        return wait_until(lambda: lets_in(password), timeout=60)
+
+    kubectl.apply(documents(password_secret("e2e", "1"), database_of_its_own, role))
+    kubectl.wait("databaserole/e2e", "condition=Ready")
+    assert changes_password_to("2")
+    controllers = [pod["metadata"]["name"] for pod in cluster.pods("controller")]
+    cluster.own.run("delete", "pod", *controllers, "--timeout=60s")
+    assert changes_password_to("3")
+
+    chosen = "reason=PasswordChanged,involvedObject.name=e2e"
+
+    def says_so_in_the_same_event() -> bool:
+        (event,) = kubectl.get("events", f"--field-selector={chosen}")["items"]
+        return bool(event["lastTimestamp"] > event["firstTimestamp"])
+
+    assert wait_until(says_so_in_the_same_event, timeout=30)
+    kubectl.run("delete", "databaserole/e2e", "database/e2e", "--timeout=60s")
+
+
+@pytest.mark.usefixtures("samples")
+@pytest.mark.parametrize(
+    ("obj", "path"),
+    [
+        (database_role("written", "main"), "namespaces/default/databaseroles"),
+        (
+            database("written", "main", deletionPolicy="Delete"),
+            "namespaces/default/databases",
+        ),
+        (database_cluster("written"), "databaseclusters"),
+    ],
+    ids=["role", "database", "server"],
+)
+def test_object_is_deleted_although_somebody_writes_it_in_between(
+    installation: Installation, obj: dict[str, Any], path: str
+) -> None:
+    cluster = installation.cluster
+    secret = dsn_secret("written", cluster.dsn)
+
+    def came_in_between() -> bool:
+        """Delete the object while it is written; say whether it was read again."""
+        begin = cluster.audit_size()
+        cluster.kubectl.apply(documents(secret, obj))
+        cluster.kubectl.wait(f"{obj['kind']}/written", "condition=Ready")
+        delete_while_written(installation, f"{OWN_API}/{path}/written")
+        plural = path.rpartition("/")[2]
+        return any(
+            (request.verb, request.resource) == ("get", plural)
+            and request.user.startswith(ACCOUNTS)
+            for request in cluster.requests(since=begin)
+        )
+
+    assert any(came_in_between() for _ in range(MOST_ATTEMPTS))
+
+
+@pytest.mark.usefixtures("samples")
+def test_without_any_webhook_a_namespace_can_still_be_deleted(
+    installation: Installation,
+) -> None:
+    cluster = installation.cluster
+    cluster.kubectl.run("create", "namespace", "going")
+    going = cluster.kubectl_in("going")
+    role = database_role("going", "main", permissions=[])
+    going.apply(documents(database("going", "main", deletionPolicy="Delete"), role))
+    going.run("wait", KINDS, "--all", "--for=condition=Ready", "--timeout=60s")
+
+    cluster.own.run("scale", WEBHOOK, "--replicas=0")
+    assert wait_until(lambda: not cluster.pods("webhook"), timeout=60)
+    try:
+        refused = going("apply", "--filename=-", input=documents(database("x", "main")))
+        assert "failed calling webhook" in refused.stderr
+        cluster.kubectl.run("delete", "namespace", "going", "--timeout=60s")
+    finally:
+        cluster.own.run("scale", WEBHOOK, "--replicas=2")
+        cluster.own.run("rollout", "status", WEBHOOK, "--timeout=60s")
+    left = administer(
+        cluster, "postgres", "SELECT 1 FROM pg_database WHERE datname = 'going'"
+    )
+    assert left == []
+
+
+@pytest.mark.usefixtures("samples")
+def test_uninstalling_and_installing_again_keeps_every_object(
+    installation: Installation,
+) -> None:
+    kubectl = installation.cluster.kubectl
+    before = objects(kubectl)
+
+    installation.delete()
+    assert objects(kubectl) == before
+    installation.deploy()
+
+    kubectl.run("wait", KINDS, "--all", "--for=condition=Ready", "--timeout=60s")
+    assert objects(kubectl) == before
+
+
+@pytest.mark.usefixtures("samples")
+def test_samples_go_again(installation: Installation) -> None:
+    kubectl = installation.cluster.kubectl
+    kubectl.run("delete", f"--filename={SAMPLES}", "--timeout=60s")
+    assert objects(kubectl) == {}
+
+
+def delete_while_written(installation: Installation, path: str) -> None:
+    """Delete an object while somebody annotates it, again and again."""
+    plane = installation.cluster.control_plane
+    address = plane.url.removeprefix("https://")
+    api = Api(address, ca=plane.ca, token=plane.administrator.token)
+
+    def write_on() -> None:
+        with contextlib.suppress(ApiError):  # it is gone
+            for number in range(MOST_WRITES):
+                api.merge(path, {"metadata": {"annotations": {"e2e": str(number)}}})
+
+    writers = [threading.Thread(target=write_on) for _ in range(4)]
+    for writer in writers:
+        writer.start()
+    api.delete(path, {})
+    gone = wait_until(lambda: not exists(api, path), timeout=60)
+    for writer in writers:
+        writer.join()
+    assert gone
+
+
+def exists(api: Api, path: str) -> bool:
+    """Say whether there is an object at a path."""
+    try:
+        api.get(path)
+    except ApiError as error:
+        return error.code != HTTPStatus.NOT_FOUND
+    return True
+
+
+def objects(kubectl: Any) -> dict[str, tuple[str, Any]]:
+    """Return uid and spec of every object of ours."""
+    return {
+        f"{item['kind']}/{item['metadata']['name']}": (
+            item["metadata"]["uid"],
+            item["spec"],
+        )
+        for item in kubectl.get(KINDS, "--all-namespaces")["items"]
+    }

@@ -1,0 +1,121 @@
+"""config/default loses no admission, whatever happens to its pods and certificates."""
+
+import json
+import signal
+import time
+from typing import Any
+
+from tests.e2e.installation import Installation
+from tests.e2e.load import Load, more
+from tests.e2e.pods import certificate_of
+from tests.localcluster.probes import wait_until
+
+MANIFESTS = "config/default"
+CERTIFICATE = "pg-operator-webhook"
+WEBHOOK = "deployment/pg-operator-webhook"
+# What the API server's watch of EndpointSlices may need to learn of a change.
+PROPAGATION_SECONDS = 1.0
+
+
+def test_rolling_update_loses_no_admission(
+    installation: Installation, load: Load
+) -> None:
+    own = installation.cluster.own
+    before = {pod["metadata"]["uid"] for pod in installation.cluster.pods("webhook")}
+
+    own.run("rollout", "restart", WEBHOOK)
+    own.run("rollout", "status", WEBHOOK, "--timeout=120s", timeout=150)
+
+    def replaced() -> bool:
+        names = own.get("pods", "--selector=app.kubernetes.io/component=webhook")
+        return before.isdisjoint(pod["metadata"]["uid"] for pod in names["items"])
+
+    assert wait_until(replaced, timeout=60)
+    more(load)
+    assert load.failed == []
+
+
+def test_certificate_renewal_loses_no_admission(
+    installation: Installation, load: Load
+) -> None:
+    cluster = installation.cluster
+    bundles = installation.ca_bundles()
+    before = {certificate_of(pod) for pod in cluster.pods("webhook")}
+
+    renew(installation)
+
+    def renewed() -> bool:
+        present = {certificate_of(pod) for pod in cluster.pods("webhook")}
+        return len(present) == 1 and before.isdisjoint(present)
+
+    assert wait_until(renewed, timeout=60)
+    more(load)
+    assert load.failed == []
+    assert installation.ca_bundles() == bundles
+
+
+def test_killed_replica_costs_no_more_than_what_was_on_its_way(
+    installation: Installation, load: Load
+) -> None:
+    pod = installation.cluster.pods("webhook")[0]
+
+    installation.cluster.signal(pod, signal.SIGKILL)
+    withdrawn = wait_for_endpoint(installation, pod, ready=False)
+    wait_for_endpoint(installation, pod, ready=True)
+    more(load)
+
+    late = [answer for answer in load.failed if answer.sent > withdrawn]
+    assert late == []
+
+
+def test_partitioned_replica_costs_no_more_than_what_was_on_its_way(
+    installation: Installation, load: Load
+) -> None:
+    pod = installation.cluster.pods("webhook")[0]
+
+    installation.cluster.connect(pod, up=False)
+    try:
+        withdrawn = wait_for_endpoint(installation, pod, ready=False)
+        more(load)
+    finally:
+        installation.cluster.connect(pod, up=True)
+    wait_for_endpoint(installation, pod, ready=True)
+    more(load)
+
+    late = [answer for answer in load.failed if answer.sent > withdrawn]
+    assert late == []
+
+
+def renew(installation: Installation) -> None:
+    """Have cert-manager renew the leaf now, as `cmctl renew` does."""
+    own = installation.cluster.own
+    status = own.get("certificate", CERTIFICATE)["status"]
+    asked = {
+        "type": "Issuing",
+        "status": "True",
+        "reason": "ManuallyTriggered",
+        "message": "asked for by a test",
+        "lastTransitionTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    patch = json.dumps({"status": {"conditions": [*status["conditions"], asked]}})
+    target = ("certificate", CERTIFICATE, "--subresource=status", "--type=merge")
+    own.run("patch", *target, f"--patch={patch}")
+
+
+def wait_for_endpoint(
+    installation: Installation, pod: dict[str, Any], *, ready: bool
+) -> float:
+    """Wait until a pod's endpoint is (not) ready; return by when all must know it."""
+    own, address = installation.cluster.own, pod["status"]["podIP"]
+
+    def reached() -> bool:
+        slices = own.get("endpointslices")["items"]
+        return ready == any(
+            endpoint["conditions"]["ready"]
+            for one in slices
+            for endpoint in one["endpoints"] or []
+            if address in endpoint["addresses"]
+        )
+
+    assert wait_until(reached, timeout=60)
+    return time.monotonic() + PROPAGATION_SECONDS

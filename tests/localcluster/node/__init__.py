@@ -1,0 +1,1 @@
+"""A node of the bed: pods as processes in namespaces, without images or a runtime."""
