@@ -3,7 +3,7 @@
 Every name is qualified with pg_catalog: a database owner may shadow anything else.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from pg_operator.api.secret import SecretText
@@ -72,15 +72,19 @@ LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = d.datdba
 WHERE d.datname = %(name)s
 """
 
-# What a superuser grants is recorded as the bootstrap superuser's, whose OID is 10.
+# Lists are arrays of text, which any bytes can be read from; JSON is not. The options
+# of memberships came with 16. What a superuser grants is recorded as granted by the
+# bootstrap superuser, whose OID is 10.
 _ROLE: Final = """
 SELECT r.oid::bigint, r.rolcanlogin, r.rolsuper, r.rolconnlimit,
        pg_catalog.pg_has_role(current_user, r.oid, 'USAGE')
            AND pg_catalog.pg_has_role(current_user, r.oid, %(set)s),
-       (SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
-            'role', g.rolname, 'grantor', by.rolname,
-            'own', by.rolname = current_user OR (by.oid = 10 AND me.rolsuper),
-            'options', pg_catalog.to_json(m)))
+       ARRAY(SELECT ARRAY[
+            g.rolname::text, by.rolname::text,
+            (by.rolname = current_user OR (by.oid = 10 AND me.rolsuper))::text,
+            m.admin_option::text,
+            pg_catalog.to_json(m) ->> 'inherit_option',
+            pg_catalog.to_json(m) ->> 'set_option']
         FROM pg_catalog.pg_auth_members AS m
         JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid
         JOIN pg_catalog.pg_roles AS me ON me.rolname = current_user
@@ -96,9 +100,9 @@ SELECT r.oid::bigint, r.rolcanlogin, r.rolsuper, r.rolconnlimit,
            CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END,
            CASE WHEN r.rolreplication THEN 'REPLICATION' END,
            CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END], NULL),
-       (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
-            coalesce(d.datname, ''), s.setconfig))
+       ARRAY(SELECT ARRAY[coalesce(d.datname::text, ''), pair]
         FROM pg_catalog.pg_db_role_setting AS s
+        CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS pair
         LEFT JOIN pg_catalog.pg_database AS d ON d.oid = s.setdatabase
         WHERE s.setrole = r.oid),
        pg_catalog.shobj_description(r.oid, 'pg_authid')
@@ -309,27 +313,26 @@ async def observe_role(
         attributes=frozenset(attributes),
         parameters={
             RoleParameter(name, database): value
-            for database, pairs in settings or ()
-            for name, value in _settings(pairs).items()
+            for database, pair in settings
+            for name, value in _settings((pair,)).items()
         },
-        memberships=frozenset(map(_membership, memberships or ())),
+        memberships=frozenset(map(_membership, memberships)),
         grants=await observe_database_grants(connection, name),
         mark=mark,
         comment=comment if mark is None else None,
     )
 
 
-def _membership(row: Mapping[str, Any]) -> Membership:
+def _membership(row: Sequence[str | None]) -> Membership:
     """Read a row of pg_auth_members; before 16 one pair has one, whoever granted it."""
-    options = row["options"]
-    by_grantor = "inherit_option" in options
+    role, grantor, own, admin, inherit, set_ = row
     return Membership(
-        role=row["role"],
-        admin=options["admin_option"],
-        inherit=options["inherit_option"] if by_grantor else UNSET,
-        set=options["set_option"] if by_grantor else UNSET,
-        grantor=row["grantor"] or "",
-        own=bool(row["own"]) or not by_grantor,
+        role=role or "",
+        admin=admin == "true",
+        inherit=UNSET if inherit is None else inherit == "true",
+        set=UNSET if set_ is None else set_ == "true",
+        grantor=grantor or "",
+        own=own == "true" or inherit is None,
     )
 
 

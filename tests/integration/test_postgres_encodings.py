@@ -11,7 +11,7 @@ from pg_operator.plan.operations import (
 )
 from pg_operator.plan.policies import sentinel
 from pg_operator.plan.privileges import GrantPrivileges
-from pg_operator.plan.state import Grant, Securable
+from pg_operator.plan.state import Grant, RoleParameter, Securable
 from pg_operator.postgres.observe import observe_catalog
 from pg_operator.postgres.observe_privileges import observe_holdings
 from tests.integration.postgres_bed import Bed, open_bed
@@ -117,3 +117,28 @@ async def test_comment_and_setting_in_another_encoding_hide_no_database(
     assert state.exists
     assert (state.mark, state.comment) == (None, "caf\\xe9")
     assert state.settings == {"application_name": "caf\\xe9"}
+
+
+async def test_setting_in_another_encoding_hides_no_role(
+    bed: Bed, bytes_database: str
+) -> None:
+    """Every role may set it for itself, and would keep what is to be revoked."""
+    role, group = bed.name("app"), bed.name("staff")
+    await bed.create_role(role)
+    await bed.create_role(group)
+    await bed.execute(
+        f"GRANT {group} TO {role}",
+        f"GRANT CONNECT ON DATABASE {bytes_database} TO {role}",
+    )
+    async with bed.login(role, bytes_database) as connection:
+        await connection.execute(
+            in_latin1(
+                f"ALTER ROLE {role} IN DATABASE {bytes_database}"
+                " SET application_name = 'café'"
+            ).encode()
+        )
+    state = await bed.role(role)
+    assert state.parameters == {
+        RoleParameter("application_name", bytes_database): "caf\\xe9"
+    }
+    assert {row.role for row in state.memberships} == {group}
