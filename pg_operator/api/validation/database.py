@@ -71,7 +71,7 @@ def check_database_change(new: Field, old: Field) -> None:
 def _check_locale(spec: Field) -> None:
     provider, locale = spec["localeProvider"], spec["locale"]
     provider.check_choice(*LOCALE_PROVIDERS)
-    if provider.value in {"icu", "builtin"}:
+    if provider.value in ("icu", "builtin"):  # a list cannot be in a set
         locale.require(f"must be set when `localeProvider` is '{provider.value}'")
     locale.check_text(locale_problem)
 
