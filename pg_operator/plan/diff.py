@@ -109,7 +109,7 @@ def _from_outside(
 ) -> Iterator[Operation]:
     """Write what stands in shared catalogs, all in one transaction."""
     name = desired.name
-    if observed.mark != mark:
+    if observed.mark_overwritten or observed.mark != mark:
         yield MarkDatabase(name, mark)
     if desired.public_privileges is not UNSET:
         held = observed.public_privileges
@@ -192,7 +192,7 @@ def _role(desired: RoleState, observed: RoleState, mark: Mark) -> Iterator[Opera
     # A crash between the first grant and the last revoke must leave a mark that covers
     # both. Without work inside of databases there is one transaction, and no between.
     union = _union(mark, recorded) if recorded else mark
-    marked: object = observed.mark
+    marked: object = None if observed.mark_overwritten else observed.mark
     if inside and marked != union:
         yield MarkRole(desired.name, union)
         marked = union

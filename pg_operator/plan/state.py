@@ -207,7 +207,8 @@ class DatabaseState:
     lists only what is declared. `schema_owners` are the owners of `schemas`; a desired
     one has those that are declared. `template` is desired only, for the creation.
     `public_schema_open` tells whether PUBLIC may CREATE in schema public, as up to
-    PostgreSQL 14. `comment` is the raw comment when it is not a mark of ours.
+    PostgreSQL 14. `comment` is the raw comment when it is not a mark of ours;
+    `mark_overwritten` tells that the mark is remembered and no longer there.
     """
 
     name: str
@@ -227,6 +228,7 @@ class DatabaseState:
     extensions: Mapping[str, Installed] = field(default_factory=dict)
     public_schema_open: bool | Unset = UNSET
     mark: Marked | Unset = UNSET
+    mark_overwritten: bool = False
     comment: str | None = None
 
 
@@ -237,7 +239,7 @@ class RoleState:
     `self_member` tells whether the operator's own login is a member of the role with
     INHERIT and SET, which a login that is no superuser needs to grant on and reassign
     what the role owns. `verifier` is the keyed fingerprint of what is stored of its
-    password, where the login may see that.
+    password, where the login may see that. `mark_overwritten` is as for a database.
     """
 
     name: str
@@ -256,6 +258,7 @@ class RoleState:
     memberships: Memberships = frozenset()
     grants: Grants = frozenset()
     mark: Marked | Unset = UNSET
+    mark_overwritten: bool = False
     comment: str | None = None
 
 

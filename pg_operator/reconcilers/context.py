@@ -1,7 +1,7 @@
 """What every reconciler is given, and whose object is whose."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -13,6 +13,7 @@ from pg_operator.postgres.marks import Keyring
 from pg_operator.reconcilers.outcome import Key, Object, Objects
 from pg_operator.reconcilers.progress import Blocked
 from pg_operator.reconcilers.servers import Servers
+from pg_operator.reconcilers.witness import Witness
 
 RELEASE_ANNOTATION: Final = f"{GROUP}/release"
 
@@ -30,6 +31,7 @@ class Context:
     keyring: Keyring
     owner_id: str
     now: Callable[[], datetime]
+    witness: Witness = field(default_factory=Witness)
 
     def claimant(self, key: Key) -> Claimant | None:
         """Return what a mark says of that object; None before its Namespace is seen."""

@@ -58,6 +58,7 @@ from pg_operator.reconcilers.references import link_to
 from pg_operator.reconcilers.role_references import resolve_roles
 from pg_operator.reconcilers.servers import Link
 from pg_operator.reconcilers.templates import check_creation
+from pg_operator.reconcilers.witness import mark_restored
 
 CREATED: Final = frozenset({Ownership.ABSENT, Ownership.UNFINISHED})
 
@@ -116,7 +117,12 @@ async def reconcile_database(context: Context, key: Key, database: Object) -> Ou
     outcome = _outcome(
         database, spec, observed, pending=pending, service=service, owned=owned
     )
-    return replace(outcome, events=(*_left(seen.state, spec), *outcome.events))
+    events = (
+        *mark_restored(seen.state, what=f"database '{spec.name}'"),
+        *_left(seen.state, spec),
+        *outcome.events,
+    )
+    return replace(outcome, events=events)
 
 
 async def _finish_drop(
@@ -167,7 +173,8 @@ async def observe_shared_database(
 ) -> DatabaseState:
     """Observe a database from outside."""
     async with link.connections.session() as connection:
-        return await observe_database(connection, name, keyring=context.keyring)
+        state = await observe_database(connection, name, keyring=context.keyring)
+    return context.witness.see(link.server, state)
 
 
 async def _desire(

@@ -56,6 +56,7 @@ from pg_operator.reconcilers.reach import check_allowed, find_cluster, terminati
 from pg_operator.reconcilers.references import link_to
 from pg_operator.reconcilers.role_properties import resolve_properties
 from pg_operator.reconcilers.servers import Link
+from pg_operator.reconcilers.witness import mark_restored
 
 MOST_PENDING_SHOWN: Final = 64
 
@@ -158,6 +159,7 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
     events: list[Event] = []
     if applied.statements:
         events = _events(plan, spec.role_name, created=not observed.exists)
+    events = [*mark_restored(observed, what=f"role '{spec.role_name}'"), *events]
     if found.is_adopted:
         adopted = f"Took over role '{spec.role_name}'"
         events = [Event("Normal", "RoleAdopted", adopted), *events]
@@ -229,7 +231,8 @@ async def observe_shared_role(
         if link.server.read_passwords:
             verifier = await observe_verifier(connection, name, keyring=context.keyring)
             observed = replace(observed, verifier=verifier)
-        return observed, await observe_dependencies(connection, name)
+        dependencies = await observe_dependencies(connection, name)
+    return context.witness.see(link.server, observed), dependencies
 
 
 async def password_is_pending(context: Context, key: Key, role: Object) -> bool:

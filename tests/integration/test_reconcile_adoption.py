@@ -1,6 +1,7 @@
 """Taking over what is on the server: by consent of both sides only."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -119,3 +120,37 @@ async def test_another_server_is_left_alone_until_it_is_confirmed(
     stage.put("DatabaseCluster", "main", spec, status=before)
     assert (await stage.reconcile(cluster))[0] == "Connected"
     assert (await stage.reconcile(database))[0] == "Reconciled"
+
+
+async def test_two_database_clusters_that_name_one_server_share_its_names(
+    stage: Stage, bed: Bed
+) -> None:
+    stage.put("DatabaseCluster", "twin", {"connection": {"name": "dsn"}})
+    name = bed.name("db")
+    first = stage.put("Database", "first", {"name": name, **MAIN}, namespace="shop")
+    assert (await stage.reconcile(first))[0] == "Reconciled"
+    before = await bed.database(name)
+    twin = {"databaseClusterRef": {"name": "twin"}, "deletionPolicy": "Delete"}
+    for namespace in ("shop", "crm"):
+        spec = {"name": name, **twin, "adopt": True, "connectionLimit": 3}
+        second = stage.put("Database", "second", spec, namespace=namespace)
+        assert (await stage.reconcile(second))[0] == "Conflict"
+        stage.delete(second)
+        assert (await stage.reconcile(second))[2].release
+    assert await bed.database(name) == before
+
+
+async def test_other_kubernetes_clusters_live_until_they_are_said_to_be_gone(
+    stage: Stage, bed: Bed
+) -> None:
+    name = bed.name("db")
+    spec = {"name": name, **MAIN, "adopt": True}
+    key = stage.put("Database", "db", spec, namespace="shop")
+    await stage.reconcile(key)
+    moved = replace(stage.context, owner_id="new-cluster")
+    stage.context = moved
+    assert (await stage.reconcile(key))[0] == "Conflict"
+    gone = {"connection": {"name": "dsn"}, "previousOwnerIds": ["this-cluster"]}
+    stage.put("DatabaseCluster", "main", gone)
+    reason, _, outcome = await stage.reconcile(key)
+    assert (reason, events(outcome)) == ("Reconciled", ["DatabaseAdopted"])
