@@ -177,12 +177,23 @@ class OwnCertificate:
         """
         configurations = await read_configurations(self._kubernetes)
         authority = await self._bring_forward(configurations)
+        settled = len(configurations) == len(CONFIGURATIONS)
         for one in configurations:
-            if set(ca_bundles(one).values()) != {authority.bundle}:
-                await publish_bundle(self._kubernetes, one, authority.bundle)
-                logger.info("Wrote caBundle of %s", one["kind"])
+            settled &= await self._publish(one, authority.bundle)
         self._serve_leaf_of(authority)
-        return len(configurations) == len(CONFIGURATIONS)
+        return settled
+
+    async def _publish(self, configuration: Json, bundle: bytes) -> bool:
+        """Bring caBundle of a configuration up to date; return whether it is."""
+        if set(ca_bundles(configuration).values()) == {bundle}:
+            return True
+        try:
+            await publish_bundle(self._kubernetes, configuration, bundle)
+        except Conflict:
+            # Most likely another replica wrote the same.
+            return False
+        logger.info("Wrote caBundle of %s", configuration["kind"])
+        return True
 
     async def _bring_forward(self, configurations: Sequence[Json]) -> Authority:
         """Return the stored authority, after storing what it should be by now."""

@@ -11,14 +11,16 @@ import yaml
 from pg_operator.api.specs import API_VERSION, FINALIZER, PLURALS
 from pg_operator.cli.asking import ask
 from pg_operator.cli.certs import verify_certificates
-from pg_operator.cli.options import namespace
+from pg_operator.cli.options import Names, namespace
 from pg_operator.cli.report import Finding, report
 from pg_operator.kube.client import Kubernetes, object_path
 from pg_operator.kube.errors import Forbidden, KubernetesError, NotFound
 from pg_operator.kube.paths import deployments_path
-from pg_operator.kube.rights import account_name, has_right, rights_of
+from pg_operator.kube.rights import Right, account_name, has_right, rights_of
 
 CONTROLLER: Final = "pg-operator-controller"
+# The ClusterRole that overlay `namespaced` binds in chosen namespaces only.
+TENANTS: Final = "pg-operator-tenants"
 # Where the probe, which is never stored, would lie.
 PROBE_NAMESPACE: Final = "default"
 _ROLES: Final = {"ClusterRole", "Role"}
@@ -27,18 +29,25 @@ _ROLES: Final = {"ClusterRole", "Role"}
 @click.command()
 @namespace
 @click.option(
+    "--namespaces",
+    type=Names(),
+    default="",
+    help="What the controller's --namespaces says.",
+)
+@click.option(
     "--own-rights",
     is_flag=True,
     help="Ask about the rights of whoever runs this instead of the controller's.",
 )
-def check(*, namespace: str, own_rights: bool) -> None:
+def check(*, namespace: str, namespaces: frozenset[str], own_rights: bool) -> None:
     """Check CRDs, pods, certificates, the webhook, servers and rights."""
     account = None if own_rights else account_name(namespace, CONTROLLER)
-    report(ask(lambda kubernetes: _check(kubernetes, namespace, account)))
+    rights = _needed_rights(namespace, namespaces)
+    report(ask(lambda kubernetes: _check(kubernetes, namespace, account, rights)))
 
 
 async def _check(
-    kubernetes: Kubernetes, namespace: str, account: str | None
+    kubernetes: Kubernetes, namespace: str, account: str | None, rights: list[Right]
 ) -> list[Finding]:
     crds = [finding async for finding in _crds(kubernetes)]
     findings = [*crds, *await _deployments(kubernetes, namespace)]
@@ -46,7 +55,7 @@ async def _check(
     if not any(finding.problem for finding in crds):
         findings.append(await _admission(kubernetes))
         findings += await _servers(kubernetes)
-    findings.append(await _rights(kubernetes, namespace, account))
+    findings.append(await _rights(kubernetes, rights, account))
     return findings
 
 
@@ -127,12 +136,12 @@ async def _servers(kubernetes: Kubernetes) -> list[Finding]:
 
 
 async def _rights(
-    kubernetes: Kubernetes, namespace: str, account: str | None
+    kubernetes: Kubernetes, rights: list[Right], account: str | None
 ) -> Finding:
     """Compare what the controller may do with what config/rbac gives it."""
     subject = f"rights of {account or 'who runs this'}"
     missing = []
-    for right in rights_of(_shipped_roles(), namespace=namespace):
+    for right in rights:
         try:
             if not await has_right(kubernetes, right, account=account):
                 missing.append(str(right))
@@ -145,6 +154,19 @@ async def _rights(
     if missing:
         return Finding(subject, f"apply config/rbac; missing: {', '.join(missing)}")
     return Finding(subject)
+
+
+def _needed_rights(namespace: str, namespaces: frozenset[str]) -> list[Right]:
+    """Return what config/rbac gives the controller, and where."""
+    needed: list[Right] = []
+    for role in _shipped_roles():
+        places = frozenset({""})
+        if role["kind"] == "Role":
+            places = frozenset({namespace})
+        elif role["metadata"]["name"] == TENANTS and namespaces:
+            places = namespaces
+        needed += rights_of(role, namespaces=sorted(places))
+    return needed
 
 
 def _shipped_roles() -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from prometheus_client import CollectorRegistry
 
-from pg_operator.cli.options import Address, log_format, namespace
+from pg_operator.cli.options import Address, Names, log_format, namespace
 from pg_operator.postgres.dsn import drop_libpq_variables
 from pg_operator.reconcilers.settings import Settings
 from pg_operator.runtime.controller import run, stop_on_signals
@@ -21,9 +21,15 @@ logger = logging.getLogger(__name__)
 
 _OPTIONS = (
     click.option(
-        "--connection-namespaces",
+        "--namespaces",
+        type=Names(),
         default="",
-        metavar="NAME,NAME",
+        help="The only namespaces to work in; all if there are none.",
+    ),
+    click.option(
+        "--connection-namespaces",
+        type=Names(),
+        default="",
         help="Further namespaces that DSN Secrets may lie in.",
     ),
     click.option(
@@ -56,17 +62,18 @@ def controller_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def controller_settings(
     *,
     namespace: str,
-    connection_namespaces: str,
+    namespaces: frozenset[str],
+    connection_namespaces: frozenset[str],
     allow_loopback_servers: bool,
     leader_elect: bool,
     health_address: tuple[str, int],
 ) -> ControllerSettings:
     """Return the settings that the options say."""
-    names = (name.strip() for name in connection_namespaces.split(","))
     return ControllerSettings(
         reconcilers=Settings(
             namespace=namespace,
-            connection_namespaces=frozenset(filter(None, names)),
+            namespaces=namespaces,
+            connection_namespaces=connection_namespaces,
             allow_loopback_servers=allow_loopback_servers,
         ),
         leader_elect=leader_elect,

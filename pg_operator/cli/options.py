@@ -23,6 +23,23 @@ class Address(click.ParamType[tuple[str, int]]):
         return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+class Names(click.ParamType[frozenset[str]]):
+    """NAME,NAME: none, one or several."""
+
+    name = "name,name"
+
+    def convert(
+        self,
+        value: str | frozenset[str],
+        param: click.Parameter | None,  # noqa: ARG002 (click's own signature)
+        ctx: click.Context | None,  # noqa: ARG002
+    ) -> frozenset[str]:
+        """Split the names."""
+        if isinstance(value, frozenset):
+            return value
+        return frozenset(filter(None, (name.strip() for name in value.split(","))))
+
+
 log_format = click.option(
     "--log-format",
     type=click.Choice(["plain", "json"]),

@@ -36,7 +36,8 @@ CLOSING_SECONDS = 5.0
 def run(
     *,
     namespace: str,
-    connection_namespaces: str,
+    namespaces: frozenset[str],
+    connection_namespaces: frozenset[str],
     allow_loopback_servers: bool,
     leader_elect: bool,
     health_address: tuple[str, int],
@@ -51,6 +52,7 @@ def run(
     drop_libpq_variables(os.environ)
     settings = controller_settings(
         namespace=namespace,
+        namespaces=namespaces,
         connection_namespaces=connection_namespaces,
         allow_loopback_servers=allow_loopback_servers,
         leader_elect=leader_elect,

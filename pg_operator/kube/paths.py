@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pg_operator.api.specs import API_VERSION, PLURALS, Kind
+from pg_operator.api.specs import API_VERSION, GROUP, PLURALS, Kind
 from pg_operator.kube.errors import Invalid
 
 SLICES_API: Final = "discovery.k8s.io/v1"
@@ -53,6 +53,12 @@ def slice_path(namespace: str, name: str) -> str:
         ImpossibleName: nothing can be called so.
     """
     return _path(SLICES_API, "endpointslices", namespace, name)
+
+
+def crd_path(kind: Kind) -> str:
+    """Return the path of the CRD of a kind of ours."""
+    name = f"{PLURALS[kind]}.{GROUP}"
+    return _path("apiextensions.k8s.io/v1", "customresourcedefinitions", "", name)
 
 
 def deployments_path(namespace: str) -> str:

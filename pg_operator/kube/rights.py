@@ -1,6 +1,6 @@
 """What an account may do, asked of the API server."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,16 +29,15 @@ class Right:
         return f"{self.verb} {what}{named}{where}"
 
 
-def rights_of(roles: Sequence[Mapping[str, Any]], *, namespace: str) -> Iterator[Right]:
-    """Yield what Roles, of `namespace`, and ClusterRoles give."""
-    for role in roles:
-        where = namespace if role["kind"] == "Role" else ""
+def rights_of(role: Mapping[str, Any], *, namespaces: Iterable[str]) -> Iterator[Right]:
+    """Yield what a Role or ClusterRole gives where it is bound; "" is everywhere."""
+    for namespace in namespaces:
         for rule in role["rules"]:
             for group in rule["apiGroups"]:
                 for resource in rule["resources"]:
                     for name in rule.get("resourceNames") or ("",):
                         for verb in rule["verbs"]:
-                            yield Right(verb, group, resource, where, name)
+                            yield Right(verb, group, resource, namespace, name)
 
 
 async def has_right(

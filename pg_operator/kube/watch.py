@@ -50,15 +50,20 @@ async def watch_secrets(
     on_listed: Callable[[], None],
     *,
     jitter: Callable[[], float],
+    namespace: str = "",
     pace: Pace = DEFAULT_PACE,
 ) -> NoReturn:
     """Tell namespace and name of every Secret that is there, comes, changes or goes.
+
+    Secrets of one namespace, if it is named.
 
     `on_listed` is called after every complete list; a list tells what became of each
     Secret since it was last seen. Whatever goes wrong is logged and tried again;
     `jitter` returns a factor for the pauses. Cancelling ends it.
     """
-    watch = _SecretWatch(kubernetes, on_change, pace)
+    watch = _SecretWatch(
+        kubernetes, on_change, pace, path=core_path("secrets", namespace)
+    )
     pause = pace.first_pause
     while True:
         told = False
@@ -91,8 +96,11 @@ class _SecretWatch:
         kubernetes: Kubernetes,
         on_change: Callable[[str, str], None],
         pace: Pace,
+        *,
+        path: str,
     ) -> None:
         self.version = ""
+        self._path = path
         self._kubernetes = kubernetes
         self._on_change = on_change
         self._pace = pace
@@ -100,9 +108,7 @@ class _SecretWatch:
 
     async def list(self) -> None:
         """Read them all and tell which differ from what was seen."""
-        items, version = await self._kubernetes.list(
-            core_path("secrets"), accept=LIST_FORM
-        )
+        items, version = await self._kubernetes.list(self._path, accept=LIST_FORM)
         before = self._seen
         self._seen = {_name(item): _version(item) for item in items}
         self.version = version
@@ -124,7 +130,7 @@ class _SecretWatch:
             "allowWatchBookmarks": "true",
         }
         async with self._kubernetes.stream(
-            core_path("secrets"),
+            self._path,
             query=query,
             accept=WATCH_FORM,
             silence=self._pace.silence,

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from typing import Final, NoReturn, Self
 
 from pg_operator.api.conditions import Reason
+from pg_operator.api.specs import Kind
 from pg_operator.kube.client import Kubernetes
 from pg_operator.kube.errors import Forbidden, NamespaceTerminating
+from pg_operator.kube.paths import crd_path
 from pg_operator.postgres.errors import (
     AlreadyExistsNow,
     AuthenticationFailed,
@@ -53,8 +55,9 @@ IDLE_SECONDS: Final = 60.0
 class Reconcilers:
     """Reconciles one object at a time, for as long as the controller runs."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, settings: Settings) -> None:
         self._context = context
+        self._settings = settings
 
     @classmethod
     async def start(
@@ -92,7 +95,8 @@ class Reconcilers:
                 keyring=await load_keyring(kubernetes, settings.namespace),
                 owner_id=await kubernetes.kube_system_uid(),
                 now=lambda: datetime.now(UTC),
-            )
+            ),
+            settings,
         )
 
     async def reconcile(self, key: Key) -> Outcome:
@@ -119,7 +123,10 @@ class Reconcilers:
             message = "Let go by annotation; the server is left as it is"
             event = Event("Warning", "Released", message)
             return Outcome(release=True, events=(event,))
+        if is_deleting(obj):
+            obj = await self._spared(key.kind, obj)
         try:
+            self._check_namespace(key, obj)
             return await self._dispatch(key, obj)
         except Blocked as reason:
             blocked = reason
@@ -131,6 +138,32 @@ class Reconcilers:
         if await self._is_password_pending(key, obj, blocked):
             blocked = Blocked(Reason.PASSWORD_PENDING, blocked.message)
         return blocked_outcome(blocked, obj)
+
+    async def _spared(self, kind: Kind, obj: Object) -> Object:
+        """Return a deleted object, with Retain if its very CRD is being deleted.
+
+        Then nobody decided about this object, and nothing of it is to be lost.
+        """
+        policy = obj["spec"].get("deletionPolicy")
+        if policy == "Retain" or (kind == "Database" and policy != "Delete"):
+            return obj
+        crd = await self._context.kubernetes.get(crd_path(kind))
+        if crd is not None and not is_deleting(crd):
+            return obj
+        return {**obj, "spec": {**obj["spec"], "deletionPolicy": "Retain"}}
+
+    def _check_namespace(self, key: Key, obj: Object) -> None:
+        """Hold an object to where the operator works; deleting needs no right there.
+
+        Raises:
+            Blocked: it is none of these namespaces.
+        """
+        if not (is_deleting(obj) or self._settings.works_in(key.namespace)):
+            raise Blocked(
+                Reason.NOT_ALLOWED,
+                f"the operator does not work in namespace '{key.namespace}'; ask its "
+                "administrator to add it to --namespaces",
+            )
 
     async def tend(self) -> NoReturn:
         """Close connections that nobody has used for a while, for ever."""

@@ -241,13 +241,24 @@ class Controller:
             wake=self._queue.add,
         )
 
-    async def _watch_secrets(self) -> NoReturn:
-        await watch_secrets(
-            self._kubernetes,
-            self._feed.secret,
-            self._secrets_listed.set,
-            jitter=spread,
-        )
+    async def _watch_secrets(self) -> None:
+        """Watch Secrets everywhere, or in each namespace that we work in.
+
+        Waiting is for our own Secrets only: a namespace in which we lack the right must
+        not keep us from working in the others.
+        """
+        reconcilers = self._settings.reconcilers
+        async with asyncio.TaskGroup() as watches:
+            for place in reconcilers.secret_namespaces() or {""}:
+                is_ours = place in {"", reconcilers.namespace}
+                watching = watch_secrets(
+                    self._kubernetes,
+                    self._feed.secret,
+                    self._secrets_listed.set if is_ours else lambda: None,
+                    jitter=spread,
+                    namespace=place,
+                )
+                watches.create_task(watching)
 
     async def _list_everything(self) -> None:
         """Bring the cache to what is stored: DatabaseClusters before what names them.

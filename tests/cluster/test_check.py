@@ -1,15 +1,12 @@
 """`pg-operator check` on the bed, which is whole but for its Deployments."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.cluster.objects import connect_cluster, database_cluster, documents
+from tests.cluster.standins import run_as_administrator
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.config import CONFIG
 from tests.localcluster.kubectl import Kubectl
@@ -20,19 +17,11 @@ Lines = dict[str, str]
 
 
 @pytest.fixture
-def check(cluster: LocalCluster) -> Callable[..., Lines]:
+def check(cluster: LocalCluster) -> Callable[[], Lines]:
     """Run the command; return what it says of each subject that is not well."""
 
-    def run(*args: str, kubeconfig: Path = cluster.kubectl.kubeconfig) -> Lines:
-        program = Path(sys.executable).parent / "pg-operator"
-        environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
-        done = subprocess.run(
-            [program, "check", *args],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def run() -> Lines:
+        done = run_as_administrator(cluster, "check")
         assert done.returncode in {0, 1}, done.stderr
         verdicts = [line[:5].strip() for line in done.stdout.splitlines()]
         assert ("FAIL" in verdicts) == (done.returncode == 1)
@@ -59,7 +48,7 @@ def fewer_rights(cluster: LocalCluster) -> Iterator[None]:
 
 
 def test_check_finds_the_bed_whole_but_for_what_it_lacks(
-    check: Callable[..., Lines], cluster: LocalCluster, kubectl: Kubectl, namespace: str
+    check: Callable[[], Lines], cluster: LocalCluster, kubectl: Kubectl, namespace: str
 ) -> None:
     connect_cluster(cluster, kubectl, namespace)
     assert set(check()) == {
@@ -69,7 +58,7 @@ def test_check_finds_the_bed_whole_but_for_what_it_lacks(
 
 
 def test_check_names_the_server_that_cannot_be_reached(
-    check: Callable[..., Lines], kubectl: Kubectl, namespace: str
+    check: Callable[[], Lines], kubectl: Kubectl, namespace: str
 ) -> None:
     kubectl.apply(documents(database_cluster(namespace)))
     kubectl.wait(f"databasecluster/{namespace}", "condition=Available=False")
@@ -77,7 +66,7 @@ def test_check_names_the_server_that_cannot_be_reached(
 
 
 def test_check_notices_a_webhook_that_does_not_answer(
-    check: Callable[..., Lines], cluster: LocalCluster
+    check: Callable[[], Lines], cluster: LocalCluster
 ) -> None:
     cluster.webhook.kill()
     try:
@@ -89,7 +78,7 @@ def test_check_notices_a_webhook_that_does_not_answer(
 
 @pytest.mark.usefixtures("fewer_rights")
 def test_check_names_the_rights_that_are_missing(
-    check: Callable[..., Lines], cluster: LocalCluster
+    check: Callable[[], Lines], cluster: LocalCluster
 ) -> None:
     said = check()[CONTROLLER]
     assert said == "apply config/rbac; missing: create events, patch events"

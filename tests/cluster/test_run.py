@@ -1,25 +1,24 @@
 """`pg-operator run --certs=self`: the overlay all-in-one, as a process."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
+import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.cluster.objects import connect_cluster, database, documents
+from tests.cluster.standins import arguments, run_as_administrator, standing_in
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.config import CONFIG, render
 from tests.localcluster.kubectl import Kubectl
 from tests.localcluster.manifests import OPERATOR_NAMESPACE
-from tests.localcluster.probes import answers, wait_until
+from tests.localcluster.probes import wait_until
 
-READY_SECONDS = 60
-PROGRAM = Path(sys.executable).parent / "pg-operator"
 CONFIGURATIONS = (
     "mutatingwebhookconfiguration/pg-operator",
     "validatingwebhookconfiguration/pg-operator",
@@ -61,44 +60,23 @@ def rights(cluster: LocalCluster) -> Iterator[None]:
 
 
 @pytest.fixture
-def environment(cluster: LocalCluster) -> dict[str, str]:
-    """Run the program as the account of all-in-one."""
-    kubeconfig = cluster.controller.component.environment["KUBECONFIG"]
-    return {**os.environ, "KUBECONFIG": kubeconfig}
-
-
-@pytest.fixture
 def alone(
-    cluster: LocalCluster, environment: dict[str, str], rights: None, tmp_path: Path
+    cluster: LocalCluster, rights: None, tmp_path: Path
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Have `run` in the place of both processes, with nothing trusted at first."""
     parts = (cluster.controller, cluster.webhook)
     options = [
-        argument
-        for part in parts
-        for argument in part.component.argv[2:]
-        if not argument.startswith(("--certificate=", "--key="))
+        *arguments(*parts, without=("--certificate=", "--key=")),
+        *("--certs=self", "--serving-host=127.0.0.1", "--drain-seconds=0"),
     ]
     before = trusted(cluster.kubectl)[0]
     trust(cluster.kubectl, "")
-    for part in parts:
-        part.stop()
-    options += ["--certs=self", "--serving-host=127.0.0.1", "--drain-seconds=0"]
-    log = tmp_path / "run.log"
-    with log.open("wb") as written:
-        process = subprocess.Popen(
-            [PROGRAM, "run", *options], stderr=written, env=environment
-        )
-    urls = [part.component.ready_url for part in parts]
     try:
-        ready = wait_until(lambda: all(map(answers, urls)), timeout=READY_SECONDS)
-        assert ready, log.read_text()
-        yield process
+        with standing_in(
+            cluster, "run", options, parts=parts, log=tmp_path / "log"
+        ) as process:
+            yield process
     finally:
-        process.kill()
-        process.wait()
-        for part in parts:
-            part.start()
         trust(cluster.kubectl, before)
 
 
@@ -106,7 +84,6 @@ def test_one_process_is_trusted_refuses_makes_true_and_ends_in_order(
     cluster: LocalCluster,
     kubectl: Kubectl,
     namespace: str,
-    environment: dict[str, str],
     alone: "subprocess.Popen[bytes]",
 ) -> None:
     mark = cluster.audit_mark()
@@ -117,13 +94,7 @@ def test_one_process_is_trusted_refuses_makes_true_and_ends_in_order(
     kubectl.apply(documents(database(namespace, namespace, deletionPolicy="Delete")))
     kubectl.wait(f"database/{namespace}", "condition=Ready")
 
-    def certs(*args: str) -> "subprocess.CompletedProcess[str]":
-        command = [str(PROGRAM), "certs", *args]
-        administrator = {**environment, "KUBECONFIG": str(cluster.kubectl.kubeconfig)}
-        return subprocess.run(
-            command, env=administrator, capture_output=True, text=True, check=False
-        )
-
+    certs = partial(run_as_administrator, cluster, "certs")
     address = cluster.webhook.component.address
     verified = certs("verify", f"--connect={address}")
     assert (verified.returncode, "FAIL" in verified.stdout) == (0, False), verified
@@ -135,6 +106,12 @@ def test_one_process_is_trusted_refuses_makes_true_and_ends_in_order(
     both = "will sign: CN=pg-operator webhook authority"
     assert both in certs("show").stdout
     assert wait_until(lambda: certs("verify").returncode == 0, timeout=60)
+
+    url = f"http://{cluster.controller.component.address}/metrics"
+    with urllib.request.urlopen(url) as page:
+        metrics = page.read().decode()
+    assert 'webhook_requests_total{code="200",webhook="mutate-database"}' in metrics
+    assert 'reconcile_total{controller="database",result="success"}' in metrics
 
     kubectl.run("delete", "database", namespace)
     alone.send_signal(signal.SIGTERM)

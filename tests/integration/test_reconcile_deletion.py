@@ -1,6 +1,7 @@
 """Roles and databases that go together, and drops that were cut off."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -95,3 +96,29 @@ async def test_database_whose_drop_was_cut_off_is_made_anew_only_if_it_may_be_dr
     state = await bed.database(name)
     assert state.oid != before
     assert state.connection_limit == -1
+
+
+async def test_object_that_goes_with_its_crd_keeps_what_it_stood_for(
+    stage: Stage, bed: Bed
+) -> None:
+    """Whatever its deletionPolicy: nobody decided about this very object."""
+    keys = await declare(stage, bed)
+    stage.crds_are_going = True
+    for key in keys:
+        stage.delete(key)
+        assert (await stage.reconcile(key))[2].release
+    assert (await bed.role(bed.name("owner"))).exists
+    assert (await bed.database(bed.name("db"))).exists
+
+
+async def test_object_in_a_namespace_not_worked_in_can_be_deleted_all_the_same(
+    stage: Stage, bed: Bed
+) -> None:
+    role, database = await declare(stage, bed)
+    stage.settings = replace(stage.settings, namespaces=frozenset({"b"}))
+    reason, message, _ = await stage.reconcile(database)
+    assert (reason, "--namespaces" in message) == ("NotAllowed", True)
+    for key in (database, role):
+        stage.delete(key)
+        assert (await stage.reconcile(key))[2].release
+    assert not (await bed.database(bed.name("db"))).exists

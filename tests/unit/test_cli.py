@@ -5,13 +5,13 @@ import socket
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from pg_operator.cli.controller import controller_settings
 from pg_operator.cli.main import main
 from pg_operator.cli.run import _run
 from pg_operator.cli.webhook import WebhookOptions
-from tests.unit.kube_bed import fake_api_server
+from tests.unit.kube_bed import fake_api_server, lists
 
 
 def free_port() -> int:
@@ -44,13 +44,35 @@ def test_webhook_process_is_for_serving_the_webhook() -> None:
     assert "`pg-operator run` only" in result.output
 
 
+async def test_nothing_is_released_under_a_running_controller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take the finalizers back at once."""
+    running = {"metadata": {}, "spec": {"replicas": 1}}
+    stopped = {"metadata": {}, "spec": {"replicas": 0}}
+    empty = [lists(version="1") for _ in range(3)]
+    script = [lists(running, version="1"), lists(stopped, version="1"), *empty]
+    async with fake_api_server(tmp_path, *script) as api:
+        monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig))
+
+        def release() -> Result:
+            return CliRunner().invoke(main, ["release", "--all"])
+
+        refused = await asyncio.to_thread(release)
+        done = await asyncio.to_thread(release)
+    assert (refused.exit_code, done.exit_code) == (1, 0)
+    assert "delete config/default first" in refused.output
+    assert done.output.startswith("0 objects freed")
+
+
 async def test_run_without_certificates_is_the_controller_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     health, listen = free_port(), free_port()
     settings = controller_settings(
         namespace="pg-operator-system",
-        connection_namespaces="",
+        namespaces=frozenset(),
+        connection_namespaces=frozenset(),
         allow_loopback_servers=False,
         leader_elect=False,
         health_address=("127.0.0.1", health),

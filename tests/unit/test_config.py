@@ -225,15 +225,18 @@ def granted_rights() -> Iterator[tuple[str, str, str, str, str]]:
                 suffix = f".{group}" if group else ""
                 names = ", ".join(f"`{one}{suffix}`" for one in rule["resources"])
                 if "resourceNames" in rule:
-                    (name,) = rule["resourceNames"]
-                    names += f", named `{name}`"
+                    named = " or ".join(f"`{one}`" for one in rule["resourceNames"])
+                    names += f", named {named}"
                 everywhere = role["kind"] == "ClusterRole"
+                is_movable = role["metadata"]["name"] == "pg-operator-tenants"
                 yield (
                     holders[role["metadata"]["name"]].removeprefix("pg-operator-"),
                     names,
                     ", ".join(rule["verbs"]),
                     "everywhere" if everywhere else "its namespace",
-                    overlay,
+                    f"{overlay}; in `namespaced` where it is bound"
+                    if is_movable
+                    else overlay,
                 )
 
 

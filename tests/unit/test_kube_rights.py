@@ -13,40 +13,31 @@ from pg_operator.kube.errors import Forbidden
 from pg_operator.kube.rights import Right, account_name, has_right, rights_of
 from tests.unit.kube_bed import fake_api_server, refuses, says
 
-ROLES: list[dict[str, Any]] = [
-    {
-        "kind": "ClusterRole",
-        "rules": [
-            {
-                "apiGroups": [""],
-                "resources": ["services", "events"],
-                "verbs": ["get", "list"],
-            }
-        ],
-    },
-    {
-        "kind": "Role",
-        "rules": [
-            {
-                "apiGroups": ["apps"],
-                "resources": ["deployments"],
-                "resourceNames": ["a", "b"],
-                "verbs": ["get"],
-            }
-        ],
-    },
-]
+ROLE: dict[str, Any] = {
+    "rules": [
+        {"apiGroups": [""], "resources": ["services", "events"], "verbs": ["get"]},
+        {
+            "apiGroups": ["apps"],
+            "resources": ["deployments"],
+            "resourceNames": ["a", "b"],
+            "verbs": ["get", "patch"],
+        },
+    ],
+}
 
 
-def test_roles_give_each_verb_on_each_resource() -> None:
-    assert [str(right) for right in rights_of(ROLES, namespace="here")] == [
+def test_role_gives_each_verb_on_each_resource_where_it_is_bound() -> None:
+    assert [str(right) for right in rights_of(ROLE, namespaces=[""])] == [
         "get services",
-        "list services",
         "get events",
-        "list events",
-        "get deployments.apps/a in namespace here",
-        "get deployments.apps/b in namespace here",
+        "get deployments.apps/a",
+        "patch deployments.apps/a",
+        "get deployments.apps/b",
+        "patch deployments.apps/b",
     ]
+    bound = list(rights_of(ROLE, namespaces=["here", "there"]))
+    assert str(bound[0]) == "get services in namespace here"
+    assert str(bound[-1]) == "patch deployments.apps/b in namespace there"
 
 
 @pytest.mark.parametrize("allowed", [True, False])
