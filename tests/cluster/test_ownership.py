@@ -11,10 +11,8 @@ from tests.cluster.objects import (
     administer,
     connect_cluster,
     database,
-    database_cluster,
     database_role,
     documents,
-    dsn_secret,
     login,
     password_secret,
 )
@@ -242,64 +240,34 @@ def test_retained_role_is_carried_on_by_its_own_object_only(
 
 
 @pytest.mark.parametrize(
-    ("comment", "reason", "advice"),
+    "comment",
     [
-        ("NULL", "AlreadyExists", "comment was changed"),
-        ("'owned by the finance team'", "AlreadyExists", "comment was changed"),
-        (
-            "'managed by pg-operator; do not edit this comment. v1 k1 AAAA'",
-            "Unverified",
-            "pg-operator-keys",
-        ),
+        "NULL",
+        "'owned by the finance team'",
+        "'managed by pg-operator; do not edit this comment. v1 k1 AAAA'",
     ],
     ids=["removed", "overwritten", "forged"],
 )
 @both_kinds
-def test_object_without_its_mark_says_so_and_its_deletion_drops_nothing(
+def test_mark_that_somebody_changed_is_put_back_and_the_object_keeps_its_own(
     cluster: LocalCluster,
     kubectl: Kubectl,
     connected: str,
     kind: Kind,
     comment: str,
-    reason: str,
-    advice: str,
 ) -> None:
     name, target = f"{connected}_x", f"{kind.resource}/{connected}-x"
     spec = {**kind.spec, "deletionPolicy": "Delete"}
     kubectl.apply(documents(kind.declare(f"{connected}-x", connected, **spec)))
     kubectl.wait(target, "condition=Ready")
-    ((_, _, mark, _),) = rows(cluster, name)
 
     administer(cluster, "postgres", kind.comment.format(name, comment))
-    before = rows(cluster, name)
     spec |= kind.change
     kubectl.apply(documents(kind.declare(f"{connected}-x", connected, **spec)))
-    kubectl.wait(target, REASON.format(reason))
-    assert advice in ready(kubectl, target, "message")
-    assert mark not in ready(kubectl, target, "message")
-    kubectl.run("delete", target)
-
-    assert rows(cluster, name) == before
-
-
-@both_kinds
-def test_mark_that_is_put_back_is_worth_what_it_was(
-    cluster: LocalCluster, kubectl: Kubectl, namespace: str, kind: Kind
-) -> None:
-    name, target = f"{namespace}_x", f"{kind.resource}/{namespace}-x"
-    kubectl.apply(
-        documents(
-            dsn_secret(namespace, cluster.postgres.admin_dsn),
-            database_cluster(namespace, resyncInterval="5s"),
-            password_secret("login", "ours"),
-            kind.declare(f"{namespace}-x", namespace, **kind.spec),
-        )
-    )
     kubectl.wait(target, "condition=Ready")
     ((_, _, mark, _),) = rows(cluster, name)
+    assert mark.startswith("managed by pg-operator; do not edit")
+    assert "AAAA" not in mark.split()[-1][:8]
+    kubectl.run("delete", target)
 
-    administer(cluster, "postgres", kind.comment.format(name, "NULL"))
-    kubectl.wait(target, "condition=Ready=False")
-    administer(cluster, "postgres", kind.comment.format(name, f"'{mark}'"))
-
-    kubectl.wait(target, "condition=Ready")
+    assert rows(cluster, name) == []

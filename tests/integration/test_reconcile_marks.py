@@ -1,6 +1,7 @@
 """Marks that somebody overwrote, copied or forged."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,9 @@ from tests.integration.postgres_bed import Bed, open_bed
 from tests.integration.reconcile_bed import Stage, on_stage
 from tests.localcluster.postgres import PostgresServer
 
+COMMENT = (
+    "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
+)
 MAIN = {"databaseClusterRef": {"name": "main"}}
 
 
@@ -58,9 +62,31 @@ async def test_mark_that_was_overwritten_unseen_is_not_guessed(
     name = bed.name("x")
     key = stage.put("Database", "x", {"name": name, **MAIN}, namespace="shop")
     await stage.reconcile(key)
+    async with bed.connections.session() as connection:
+        cursor = await connection.execute(COMMENT, (name,))
+        ((mark,),) = await cursor.fetchall()
     await bed.execute(f"COMMENT ON DATABASE {name} IS NULL")
-    object.__setattr__(stage.context, "witness", Witness())  # as after a restart
-    assert (await stage.reconcile(key))[0] == "AlreadyExists"
+    stage.context = replace(stage.context, witness=Witness())  # as after a restart
+    reason, message, _ = await stage.reconcile(key)
+    assert reason == "AlreadyExists"
+    assert "its comment was changed" in message
+    # Who has the old comment can still put it back.
+    await bed.execute(f"COMMENT ON DATABASE {name} IS '{mark}'")
+    assert (await stage.reconcile(key))[0] == "Reconciled"
+
+
+async def test_deleting_an_object_without_its_mark_drops_nothing(
+    stage: Stage, bed: Bed
+) -> None:
+    name = bed.name("x")
+    spec = {"name": name, **MAIN, "deletionPolicy": "Delete"}
+    key = stage.put("Database", "x", spec, namespace="shop")
+    await stage.reconcile(key)
+    await bed.execute(f"COMMENT ON DATABASE {name} IS 'theirs'")
+    stage.context = replace(stage.context, witness=Witness())
+    stage.delete(key)
+    assert (await stage.reconcile(key))[2].release
+    assert (await bed.database(name)).comment == "theirs"
 
 
 async def test_database_that_took_the_name_of_another_gets_no_mark_of_it(
