@@ -47,6 +47,7 @@ from pg_operator.plan.state import (
 from pg_operator.postgres.connect import (
     Connection,
     ServerConnections,
+    slow_session,
     writing_session,
 )
 from pg_operator.postgres.errors import (
@@ -234,14 +235,11 @@ async def _prepared(
         if isinstance(operation, DropDatabase):
             await connections.discard(operation.name)
         connection = await stack.enter_async_context(connections.session())
-        unlimited = isinstance(operation, CreateDatabase | DropDatabase)
-        if unlimited:
-            await connection.execute("SET statement_timeout TO 0")
-        try:
-            yield connection
-        finally:
-            if unlimited and not connection.closed:
-                await connection.execute("RESET statement_timeout")
+        yield await stack.enter_async_context(
+            slow_session(connection, fence=connections.fence)
+        )
+        if isinstance(operation, CreateDatabase):
+            connections.fence.built(operation.name)
 
 
 async def _in_transaction(
@@ -251,7 +249,7 @@ async def _in_transaction(
     unchecked: list[_GrantOrRevoke] = []
     async with (
         target.connections.session(batch.database) as connection,
-        writing_session(connection, locks=batch.locks),
+        writing_session(connection, locks=batch.locks, fence=target.connections.fence),
     ):
         for operation in batch.operations:
             if isinstance(operation, Separable):

@@ -24,10 +24,9 @@ from pg_operator.postgres.errors import (
     translate,
     translate_connect,
 )
+from pg_operator.postgres.fence import LEAVE, Fence
 
 SEARCH_PATH: Final = "pg_catalog, pg_temp"
-# Any number will do, as long as every version of the operator uses the same.
-LOCK_CLASS: Final = 0x70676F70
 CONCURRENT_CREATIONS: Final = 2
 LOGIN_TRIGGERS: Final = 170000
 TRANSACTION_TIMEOUT: Final = 170000
@@ -83,7 +82,14 @@ class ServerConnections:
     asks for the next, or it may wait for itself.
     """
 
-    def __init__(self, dsn: Dsn, *, max_connections: int = 4) -> None:
+    def __init__(
+        self,
+        dsn: Dsn,
+        *,
+        max_connections: int = 4,
+        may_write: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.fence = Fence(may_write)
         self.creations = asyncio.Semaphore(CONCURRENT_CREATIONS)
         self._dsn = dsn
         self._max_connections = max_connections
@@ -309,20 +315,38 @@ async def _is_alive(connection: Connection) -> bool:
 
 @contextlib.asynccontextmanager
 async def writing_session(
-    connection: Connection, *, locks: Collection[str]
+    connection: Connection, *, locks: Collection[str], fence: Fence
 ) -> AsyncGenerator[Connection]:
     """Open the one kind of transaction that writes, with its advisory locks taken.
 
     The locks are those of the connection's database and go with the transaction. They
     spare concurrent writers of the same catalog rows PostgreSQL's "tuple concurrently
-    updated"; taken in one order, they cannot deadlock.
+    updated"; taken in one order, the fence's first, they cannot deadlock.
+
+    Raises:
+        Superseded: another controller may lead by now.
     """
+    database = connection.info.dbname
     async with connection.transaction():
-        if locks:
-            await connection.execute(
-                "SELECT pg_catalog.pg_advisory_xact_lock(%s, key) FROM ("
-                " SELECT DISTINCT pg_catalog.hashtext(name) AS key"
-                " FROM pg_catalog.unnest(%s::text[]) AS name ORDER BY key) AS keys",
-                (LOCK_CLASS, sorted(locks)),
-            )
+        await connection.execute(fence.locks(database), (sorted(locks),))
+        fence.passed(database)
         yield connection
+
+
+@contextlib.asynccontextmanager
+async def slow_session(
+    connection: Connection, *, fence: Fence
+) -> AsyncGenerator[Connection]:
+    """Lend it for one statement that runs in no transaction, for as long as it takes.
+
+    Raises:
+        Superseded: another controller may lead by now.
+    """
+    database = connection.info.dbname
+    await connection.execute(fence.enter(database))
+    try:
+        fence.passed(database)
+        yield connection
+    finally:
+        if not connection.closed:
+            await connection.execute(LEAVE)

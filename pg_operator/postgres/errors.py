@@ -11,6 +11,7 @@ PostgresError
 ├── ObjectInUse           something else uses or depends on the object
 ├── AlreadyExistsNow      made by someone else since we looked
 ├── Transient             locks and races, after the retries
+├── Superseded            not sent: another controller may lead by now
 └── Rejected              anything else
     └── NotFound          the object is not there
 
@@ -89,6 +90,12 @@ class Transient(PostgresError):
     """A lock or a concurrent change was in the way; the same may succeed later."""
 
     reason = "Transient"
+
+
+class Superseded(PostgresError):
+    """Nothing was written, because another controller may lead by now."""
+
+    reason = "Superseded"
 
 
 class Rejected(PostgresError):

@@ -67,8 +67,11 @@ class Reconcilers:
         kubernetes: Kubernetes,
         settings: Settings,
         wake: Callable[[Key], None],
+        may_write: Callable[[], bool],
     ) -> Self:
         """Read the operator's keys and identity, and be ready to reconcile.
+
+        `may_write` tells whether this controller, of several, is the one that works.
 
         Raises:
             KubernetesError: the API server does not answer, or refuses.
@@ -86,6 +89,7 @@ class Reconcilers:
             settings=settings,
             on_change=wake_objects,
             on_lost=lambda cluster: wake(Key("DatabaseCluster", "", cluster)),
+            may_write=may_write,
         )
         return cls(
             Context(

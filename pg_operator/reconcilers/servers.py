@@ -61,7 +61,8 @@ class Servers:
 
     `on_change` is called with a DatabaseCluster's name when its objects should look
     again (the server came back, or its DSN changed), `on_lost` when the DatabaseCluster
-    itself should (the server stopped answering).
+    itself should (the server stopped answering). `may_write` is asked before every
+    write on a server.
     """
 
     def __init__(
@@ -71,11 +72,13 @@ class Servers:
         settings: Settings,
         on_change: Callable[[str], None],
         on_lost: Callable[[str], None],
+        may_write: Callable[[], bool] = lambda: True,
     ) -> None:
         self._kubernetes = kubernetes
         self._settings = settings
         self._on_change = on_change
         self._on_lost = on_lost
+        self._may_write = may_write
         self._entries: dict[str, _Entry] = {}
 
     async def connect(self, cluster: Object) -> Link:
@@ -164,7 +167,9 @@ class Servers:
             connections = old.connections
         else:
             limit = int(source[-1])
-            connections = ServerConnections(dsn, max_connections=limit)
+            connections = ServerConnections(
+                dsn, max_connections=limit, may_write=self._may_write
+            )
         try:
             async with connections.session() as connection:
                 server = await observe_server(connection)

@@ -101,8 +101,8 @@ class Controller:
         self._settings = settings
         self._kubernetes = kubernetes
         self._elector = elector
-        if elector is not None:
-            kubernetes.write_only_while(elector.is_leading)
+        self._may_write = elector.is_leading if elector else lambda: True
+        kubernetes.write_only_while(self._may_write)
         metrics.watch_leading(self.is_leading)
         self._metrics = metrics
         self._cache = Cache()
@@ -239,6 +239,7 @@ class Controller:
             kubernetes=self._kubernetes,
             settings=self._settings.reconcilers,
             wake=self._queue.add,
+            may_write=self._may_write,
         )
 
     async def _watch_secrets(self) -> None:

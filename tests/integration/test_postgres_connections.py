@@ -513,7 +513,11 @@ async def test_failed_writing_session_leaves_nothing(bed: Bed) -> None:
     async def fail() -> None:
         async with (
             bed.connections.session() as connection,
-            writing_session(connection, locks=("role:x", "database:y")),
+            writing_session(
+                connection,
+                locks=("role:x", "database:y"),
+                fence=bed.connections.fence,
+            ),
         ):
             await connection.execute(f"CREATE ROLE {role}")
             raise Rejected("on purpose")
@@ -532,7 +536,7 @@ async def test_writing_sessions_with_a_common_lock_exclude_each_other(
         nonlocal inside
         async with (
             bed.connections.session() as connection,
-            writing_session(connection, locks=locks),
+            writing_session(connection, locks=locks, fence=bed.connections.fence),
         ):
             inside += 1
             await connection.execute("SELECT 1")

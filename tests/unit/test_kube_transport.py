@@ -13,6 +13,7 @@ from pg_operator.kube.client import Kubernetes, core_path
 from pg_operator.kube.errors import (
     Forbidden,
     NotConfigured,
+    NotLeading,
     TooManyRequests,
     Unreachable,
 )
@@ -43,6 +44,18 @@ async def test_token_is_read_anew_when_it_is_refused(tmp_path: Path) -> None:
         server.kubeconfig.write_text(text.replace("first", "second"), encoding="utf-8")
         assert await kubernetes.kube_system_uid() == "uid-of-the-cluster"
         assert tokens(server) == ["Bearer first", "Bearer second"]
+
+
+async def test_who_may_not_write_still_reads(tmp_path: Path) -> None:
+    async with (
+        fake_api_server(tmp_path, says(NAMESPACE)) as server,
+        await Kubernetes.connect(str(server.kubeconfig)) as kubernetes,
+    ):
+        kubernetes.write_only_while(lambda: False)
+        with pytest.raises(NotLeading):
+            await kubernetes.create_secret("shop", "keys", {})
+        assert await kubernetes.kube_system_uid() == "uid-of-the-cluster"
+        assert [request.method for request in server.requests] == ["GET"]
 
 
 async def test_pods_token_is_read_anew_when_it_is_refused(
