@@ -2,7 +2,8 @@
 
 The mutating webhook comes before the schema, so it already refuses with every error
 at once, in words; the validating one has the last look at what will be stored. No
-handler does I/O, and none decides by anything but the request.
+handler does I/O: the request, and what the webhook keeps in memory of the stored
+objects, are all they decide by.
 """
 
 import logging
@@ -40,6 +41,15 @@ class Validator(Protocol):
         """Return every error and warning; must not raise on any JSON."""
 
 
+class JudgeClaims(Protocol):
+    """Judges a valid object beside the stored ones; the signature of `Index.judge`."""
+
+    def __call__(
+        self, kind: Kind, new: Mapping[str, Any], *, old: Mapping[str, Any] | None
+    ) -> Verdict:
+        """Return every error and warning; does no I/O."""
+
+
 @dataclass(frozen=True, slots=True)
 class AdmittedKind:
     """A kind that goes through admission, and the rules it must meet."""
@@ -63,7 +73,10 @@ KINDS: Final = (
 
 
 def register(
-    registry: kopf.OperatorRegistry, *, kinds: Sequence[AdmittedKind] = KINDS
+    registry: kopf.OperatorRegistry,
+    *,
+    claims: JudgeClaims,
+    kinds: Sequence[AdmittedKind] = KINDS,
 ) -> Mapping[str, kopf.Resource]:
     """Register a mutating and a validating handler for each kind.
 
@@ -82,16 +95,21 @@ def register(
                 operations=["CREATE", "UPDATE"],
                 registry=registry,
             )
-            bind(partial(_guarded, partial(judge, kind)))
+            bind(partial(_guarded, partial(judge, kind, claims)))
             routes[webhook] = kind.resource
     return routes
 
 
 def _mutate(
-    kind: AdmittedKind, request: "_Request", *, patch: kopf.Patch, **_: object
+    kind: AdmittedKind,
+    claims: JudgeClaims,
+    request: "_Request",
+    *,
+    patch: kopf.Patch,
+    **_: object,
 ) -> None:
     """Refuse early; on CREATE add our finalizer, which saves the controller a write."""
-    verdict = request.judged_by(kind.validate)
+    verdict = request.judged_by(kind, claims)
     if verdict.errors:
         _refuse(kind, request, verdict)
     finalizers = request.new.get("metadata", {}).get("finalizers") or []
@@ -100,10 +118,15 @@ def _mutate(
 
 
 def _validate(
-    kind: AdmittedKind, request: "_Request", *, warnings: list[str], **_: object
+    kind: AdmittedKind,
+    claims: JudgeClaims,
+    request: "_Request",
+    *,
+    warnings: list[str],
+    **_: object,
 ) -> None:
     """Judge the final object; warn here only, so that nothing is said twice."""
-    verdict = request.judged_by(kind.validate)
+    verdict = request.judged_by(kind, claims)
     warnings.extend(fit_warnings(verdict.warnings))
     if verdict.errors:
         _refuse(kind, request, verdict)
@@ -117,7 +140,7 @@ class _Request:
     new: Mapping[str, Any]
     old: Mapping[str, Any] | None
 
-    def judged_by(self, validate: Validator) -> Verdict:
+    def judged_by(self, kind: AdmittedKind, claims: JudgeClaims) -> Verdict:
         """Judge a change of the spec; anything else is none of admission's business.
 
         Deleting an object, its finalizers, labels and status must never depend on
@@ -131,7 +154,11 @@ class _Request:
         )
         if deleting or unchanged:
             return Verdict(errors=(), warnings=())
-        return validate(self.new, old=self.old)
+        verdict = kind.validate(self.new, old=self.old)
+        if verdict.errors:
+            return verdict
+        beside = claims(kind.name, self.new, old=self.old)
+        return Verdict(beside.errors, (*verdict.warnings, *beside.warnings))
 
 
 def _guarded(

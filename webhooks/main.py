@@ -1,5 +1,6 @@
 """The webhook process: Kopf with admission handlers and nothing else."""
 
+import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator
@@ -12,8 +13,11 @@ from kopf._core.engines.peering import Identity
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
 from certs.serving import Certificate
+from pg_operator.kube.client import Kubernetes
+from pg_operator.runtime.jitter import spread
 from pg_operator.runtime.login import login
 from webhooks.handlers import register
+from webhooks.index import Index
 from webhooks.metrics import WebhookMetrics
 from webhooks.server import WebhookServer
 
@@ -51,7 +55,8 @@ async def serve(
         )
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(login)
-    routes = register(registry)
+    index = Index()
+    routes = register(registry, claims=index.judge)
     server = WebhookServer(
         host=host,
         port=port,
@@ -76,17 +81,24 @@ async def serve(
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.networking.request_timeout = 30
-    await kopf.operator(
-        registry=registry,
-        settings=settings,
-        insights=insights,
-        stop_flag=stop,
-        memories=NoMemories(),
-        # Kopf would ask for the user's name, and not every uid has one.
-        identity=Identity("pg-operator-webhook"),
-        standalone=True,
-        clusterwide=True,
-    )
+    async with await Kubernetes.from_environment() as kubernetes:
+        # Older than Kopf, hence not cancelled by it.
+        following = asyncio.create_task(index.follow(kubernetes, jitter=spread))
+        try:
+            await kopf.operator(
+                registry=registry,
+                settings=settings,
+                insights=insights,
+                stop_flag=stop,
+                memories=NoMemories(),
+                # Kopf would ask for the user's name, and not every uid has one.
+                identity=Identity("pg-operator-webhook"),
+                standalone=True,
+                clusterwide=True,
+            )
+        finally:
+            following.cancel()
+            await asyncio.wait({following})
 
 
 def is_no_review(record: logging.LogRecord) -> bool:

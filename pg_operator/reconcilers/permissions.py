@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from pg_operator.api.conditions import Reason
 from pg_operator.api.guard import Held
@@ -30,13 +29,12 @@ from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.creators import creators_of, declared_creators
 from pg_operator.reconcilers.outcome import Key
 from pg_operator.reconcilers.reach import (
+    OPEN_SCHEMAS,
     databases_named,
     why_not_granted,
     why_not_in_schema,
 )
 from pg_operator.reconcilers.servers import Link
-
-OPEN_SCHEMAS: Final = frozenset({"public"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Reconcilers stop at what is said here; the webhook says it before the object is 
 """
 
 from collections.abc import Collection, Iterator
+from typing import Final
 
 from pg_operator.api.conditions import Reason
 from pg_operator.api.names import expand_prefix
@@ -12,6 +13,9 @@ from pg_operator.api.validation import validate_database, validate_databaseclust
 from pg_operator.plan.state import Pending
 from pg_operator.reconcilers.outcome import Key, Object, Objects, is_deleting, key_of
 from pg_operator.reconcilers.progress import Blocked
+
+# Every database has it, and no Database needs to list it.
+OPEN_SCHEMAS: Final = frozenset({"public"})
 
 
 def find_cluster(objects: Objects, name: str) -> Object:

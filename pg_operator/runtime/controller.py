@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 import signal
 import socket
 import time
@@ -13,9 +12,8 @@ from typing import Final, NoReturn, TypeVar
 
 from prometheus_client import CollectorRegistry
 
-from pg_operator.api.specs import PLURALS
-from pg_operator.kube.client import Kubernetes, core_path, object_path
-from pg_operator.kube.errors import KubernetesError, NotFound
+from pg_operator.kube.client import Kubernetes
+from pg_operator.kube.errors import KubernetesError
 from pg_operator.kube.events import Events
 from pg_operator.kube.lease import LeaseLock
 from pg_operator.kube.transport import Transport
@@ -26,7 +24,9 @@ from pg_operator.runtime.cache import Cache
 from pg_operator.runtime.election import LEASE_NAME, Elector
 from pg_operator.runtime.feed import Feed
 from pg_operator.runtime.health import Metrics, serve_health
+from pg_operator.runtime.jitter import spread
 from pg_operator.runtime.limits import Limits
+from pg_operator.runtime.listing import list_everything
 from pg_operator.runtime.queue import Backlog, WorkQueue
 from pg_operator.runtime.settings import ControllerSettings
 from pg_operator.runtime.watches import Watches
@@ -80,11 +80,6 @@ def _elector(leases: Transport, settings: ControllerSettings) -> Elector:
         identity=f"{socket.gethostname()}_{uuid.uuid4()}",
         clock=lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
     )
-
-
-def spread() -> float:
-    """Return a factor that keeps what began together from staying together."""
-    return random.uniform(0.8, 1.2)  # noqa: S311 (nothing secret about it)
 
 
 class Controller:
@@ -262,18 +257,7 @@ class Controller:
                 watches.create_task(watching)
 
     async def _list_everything(self) -> None:
-        """Bring the cache to what is stored: DatabaseClusters before what names them.
-
-        Without it "no such DatabaseCluster" might only mean that it was not seen yet.
-        """
-        objects, version = await self._kubernetes.list(core_path("namespaces"))
-        self._feed.listing("Namespace", objects, version=version)
-        for kind in PLURALS:
-            try:
-                objects, version = await self._kubernetes.list(object_path(kind, ""))
-            except NotFound:
-                raise NotFound(f"{kind} is not served; are the CRDs there?") from None
-            self._feed.listing(kind, objects, version=version)
+        await list_everything(self._kubernetes, self._feed.listing)
 
     async def _list_again(self) -> NoReturn:
         """List everything now and then: watches lose deletions when they are cut."""

@@ -10,15 +10,16 @@ import jsonpatch
 import kopf
 import pytest
 
-from pg_operator.api.specs import FINALIZER
+from pg_operator.api.specs import FINALIZER, Kind
 from pg_operator.api.validation import FieldError, Verdict
 from tests.unit.webhook_bed import (
     a_database,
     a_review,
     databases_only,
     kopf_function,
+    no_claims,
 )
-from webhooks.handlers import KINDS, AdmittedKind, register
+from webhooks.handlers import KINDS, AdmittedKind, JudgeClaims, register
 from webhooks.refusals import fit_warnings
 
 BAD = a_database(name="Orders-DB")
@@ -26,11 +27,15 @@ DELETING = {"deletionTimestamp": "2026-11-24T12:00:00Z"}
 
 
 async def answered(
-    webhook: str, review: Mapping[str, Any], kinds: tuple[AdmittedKind, ...] = KINDS
+    webhook: str,
+    review: Mapping[str, Any],
+    kinds: tuple[AdmittedKind, ...] = KINDS,
+    *,
+    claims: JudgeClaims = no_claims,
 ) -> dict[str, Any]:
     """Return the response inside Kopf's answer to one review."""
     registry = kopf.OperatorRegistry()
-    function = kopf_function(registry, register(registry, kinds=kinds))
+    function = kopf_function(registry, register(registry, claims=claims, kinds=kinds))
     answer: Any = await function(review, webhook=webhook)  # type: ignore[arg-type]
     response: dict[str, Any] = answer["response"]
     return response
@@ -158,6 +163,30 @@ async def test_refused_object_still_brings_its_warnings() -> None:
     kinds = databases_only(validate)
     response = await answered("validate-database", a_review(a_database()), kinds)
     assert (response["allowed"], response["warnings"]) == (False, ["deletes the data"])
+
+
+@pytest.mark.parametrize("webhook", ["mutate-database", "validate-database"])
+async def test_claim_of_another_is_refused_by_both(webhook: str) -> None:
+    error = FieldError("claimed", "spec.name", "spec.name", "FieldValueForbidden", "no")
+
+    def claims(kind: Kind, new: object, *, old: object) -> Verdict:
+        assert (kind, old) == ("Database", None)
+        return Verdict((error,), ("not there yet",))
+
+    response = await answered(webhook, a_review(a_database()), claims=claims)
+    assert not response["allowed"]
+    assert response["status"]["code"] == 422
+    assert ("warnings" in response) == (webhook == "validate-database")
+
+
+async def test_claims_of_an_invalid_object_are_not_looked_at() -> None:
+    """What it means by its names is not known."""
+
+    def claims(*_: object, **__: object) -> Verdict:
+        raise AssertionError
+
+    response = await answered("validate-database", a_review(BAD), claims=claims)
+    assert response["status"]["code"] == 422
 
 
 async def test_refusal_is_logged_by_rule_and_never_by_value(

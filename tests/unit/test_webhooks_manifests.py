@@ -7,6 +7,7 @@ import kopf
 import pytest
 import yaml
 
+from tests.unit.webhook_bed import no_claims
 from webhooks.handlers import register
 
 ROOM = Path(__file__).parents[2] / "config" / "webhook"
@@ -41,13 +42,13 @@ def webhooks() -> list[tuple[str, dict[str, Any]]]:
 
 def test_configurations_call_exactly_the_registered_handlers_once_each() -> None:
     """A path that is no handler's would fail; one called twice would judge wrongly."""
-    routes = register(kopf.OperatorRegistry())
+    routes = register(kopf.OperatorRegistry(), claims=no_claims)
     paths = [webhook["clientConfig"]["service"]["path"] for _, webhook in webhooks()]
     assert sorted(paths) == sorted(f"/{webhook}" for webhook in routes)
 
 
 def test_each_webhook_is_sent_the_resource_that_its_handler_judges() -> None:
-    routes = register(kopf.OperatorRegistry())
+    routes = register(kopf.OperatorRegistry(), claims=no_claims)
     for _, webhook in webhooks():
         path = webhook["clientConfig"]["service"]["path"]
         resource = routes[path.removeprefix("/")]

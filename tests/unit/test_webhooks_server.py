@@ -26,13 +26,14 @@ from tests.unit.webhook_bed import (
     client_session,
     databases_only,
     leaf_of,
+    no_claims,
     serving,
 )
 from webhooks.handlers import INTERNAL_ERROR, register
 from webhooks.review import Review
 from webhooks.server import BODY_LIMIT, DEADLINE_EXCEEDED, budget
 
-ROUTES = register(kopf.OperatorRegistry())
+ROUTES = register(kopf.OperatorRegistry(), claims=no_claims)
 BAD = {"name": "Orders-DB", "deletionPolicy": "Destroy"}
 TYPO_TWICE = a_database(**BAD)
 

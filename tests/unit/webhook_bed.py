@@ -22,7 +22,8 @@ from prometheus_client import CollectorRegistry
 
 from certs.issue import KeyPair, issue_authority, issue_leaf
 from certs.reload import ServingCertificate
-from webhooks.handlers import AdmittedKind, Validator, register
+from pg_operator.api.errors import Verdict
+from webhooks.handlers import KINDS, AdmittedKind, Validator, register
 from webhooks.main import NoMemories
 from webhooks.metrics import WebhookMetrics
 from webhooks.server import WebhookServer
@@ -141,6 +142,11 @@ def kopf_function(
     return cast("kopf.WebhookFn", dispatch)
 
 
+def no_claims(*_: object, **__: object) -> Verdict:
+    """Know nothing of other objects."""
+    return Verdict()
+
+
 def databases_only(validate: Validator) -> tuple[AdmittedKind, ...]:
     """Admit Databases by a rule of the test's own."""
     return (AdmittedKind("Database", validate),)
@@ -183,7 +189,7 @@ async def serving(
 ) -> AsyncIterator[Served]:
     """Serve admission on a free loopback port through Kopf's real dispatch."""
     registry = kopf.OperatorRegistry()
-    routes = register(registry) if kinds is None else register(registry, kinds=kinds)
+    routes = register(registry, claims=no_claims, kinds=kinds or KINDS)
     authority = an_authority()
     mount = Mount(folder)
     mount.publish_pair(leaf_of(authority))
