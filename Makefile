@@ -91,6 +91,10 @@ status: setup ## Say what `make up` has running.
 bench: build ## Measure latency and throughput against plain SQL.
 	@$(PY) -m tests.bench
 
+.PHONY: docs
+docs: setup ## Write docs/errors.md from the table of rules and the refused samples.
+	$(PY) -m tests.errors
+
 .PHONY: lock
 lock: setup ## Resolve the requirements again and write the lock files.
 	$(COMPILE) pyproject.toml --output-file requirements/runtime.lock

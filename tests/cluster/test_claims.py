@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.cluster.conftest import delete_objects
 from tests.cluster.objects import (
     connect_cluster,
     database,
@@ -25,8 +26,10 @@ def other(cluster: LocalCluster, namespace: str) -> Iterator[Kubectl]:
     """Give kubectl in a second namespace, which goes with all that is in it."""
     name = f"{namespace}-other"
     cluster.kubectl.run("create", "namespace", name)
-    yield cluster.kubectl_in(name)
-    cluster.kubectl.run("delete", "namespace", name, "--timeout=60s")
+    kubectl = cluster.kubectl_in(name)
+    yield kubectl
+    assert delete_objects(kubectl, prefix=name) == []
+    kubectl.run("delete", "namespace", name, "--wait=false")
 
 
 def server_apply(kubectl: Kubectl, *objects: dict[str, Any], dry: bool = False) -> str:
@@ -70,18 +73,15 @@ def test_second_claimant_of_a_name_is_refused_until_the_first_is_gone(
             f"on DatabaseCluster '{alias}' is already managed by another object; "
             "choose another name or ask the cluster's administrator"
         )
-        refused = other("create", "--filename=-", input=documents(*theirs)).stderr
-        assert [line for line in refused.splitlines() if "is invalid" in line] == [
-            (
-                'The Database "mine" is invalid: '
-                f"spec.name: Forbidden: database '{namespace}' {taken}"
-            ),
-            (
-                'The DatabaseRole "mine" is invalid: '
-                f"spec.roleName: Forbidden: role '{namespace}' {taken}"
-            ),
-        ]
-        assert "orders" not in refused
+        # Nothing of the other object is told.
+        assert server_apply(other, theirs[0]) == (
+            f'The Database "mine" is invalid: spec.name: Forbidden: '
+            f"database '{namespace}' {taken}\n"
+        )
+        assert server_apply(other, theirs[1]) == (
+            f'The DatabaseRole "mine" is invalid: spec.roleName: Forbidden: '
+            f"role '{namespace}' {taken}\n"
+        )
 
     # The owner itself may be applied again, and nobody else is in the way.
     assert server_apply(kubectl, *mine, dry=True).count("Forbidden") == 0
@@ -128,7 +128,7 @@ def test_commit_that_opens_a_database_and_grants_in_it_is_taken_in_any_order(
     cluster: LocalCluster, kubectl: Kubectl, other: Kubectl, namespace: str
 ) -> None:
     connect_cluster(cluster, kubectl, namespace)
-    kubectl.apply(documents(database(namespace, namespace)))
+    server_apply(kubectl, database(namespace, namespace))
     kubectl.wait(f"database/{namespace}", "condition=Ready")
     there = f"{namespace}-other"
     allowed = {"from": "Names", "names": [there]}
@@ -140,8 +140,7 @@ def test_commit_that_opens_a_database_and_grants_in_it_is_taken_in_any_order(
     assert closed in server_apply(other, reader, dry=True)
     assert server_apply(kubectl, opened, dry=True) == ""
     assert closed in server_apply(other, reader)
-    # It was applied client-side before.
-    kubectl.apply(documents(opened))
+    assert server_apply(kubectl, opened) == ""
     other.wait(f"databaserole/{namespace}-reader", "condition=Ready")
 
 

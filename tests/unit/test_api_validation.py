@@ -565,6 +565,15 @@ def test_error_beside_an_old_one_is_refused() -> None:
         ),
         (
             validate_databaserole,
+            role(deletionPolicy="Delete"),
+            (
+                "spec.deletionPolicy: deleting this object will drop the role; what it "
+                "owns is kept, by a role that nobody can log in as, unless "
+                "`reassignOwnedTo` names another"
+            ),
+        ),
+        (
+            validate_databaserole,
             granted(
                 ["CONNECT"],
                 schemas=[

@@ -351,6 +351,15 @@ def test_crd_forbids_to_change_what_names_an_object(
     assert "self == oldSelf may not be changed; " in texts(schema_at(kind, *path))
 
 
+@pytest.mark.parametrize("field", [".schema", ".timezone"])
+def test_rule_for_a_whole_spec_stops_no_change_of_what_is_stored(field: str) -> None:
+    """Such a rule is judged anew at every change, whatever it is about."""
+    rules = schema_at("Database", "spec")["x-kubernetes-validations"]
+    (rule,) = [rule for rule in rules if rule["fieldPath"] == field]
+    assert rule["optionalOldSelf"] is True
+    assert "oldSelf.hasValue()" in rule["rule"]
+
+
 @KINDS
 def test_every_field_of_a_spec_says_what_it_is_by_example(kind: Kind) -> None:
     spec = schema_at(kind, "spec")

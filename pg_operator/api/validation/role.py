@@ -38,8 +38,8 @@ def check_role(spec: Field) -> None:
     check_parameters(spec["parameters"])
     check_member_of(spec)
     spec["adopt"].check_boolean()
-    spec["deletionPolicy"].check_choice(*DELETION_POLICIES)
     spec["grantsPolicy"].check_choice(*GRANTS_POLICIES)
+    _check_deletion(spec["deletionPolicy"], successor=spec["reassignOwnedTo"])
     _check_successor(spec)
     logs_in = spec["login"].value is True or (
         (spec["password"].is_present or spec["generatePassword"].value is True)
@@ -57,6 +57,15 @@ def check_role_change(new: Field, old: Field) -> None:
         old["databaseClusterRef"]["name"],
         advice=advice,
     )
+
+
+def _check_deletion(policy: Field, *, successor: Field) -> None:
+    policy.check_choice(*DELETION_POLICIES)
+    if policy.value == "Delete" and not successor.is_present:
+        policy.warn(
+            "deleting this object will drop the role; what it owns is kept, by a role "
+            "that nobody can log in as, unless `reassignOwnedTo` names another"
+        )
 
 
 def _check_successor(spec: Field) -> None:
