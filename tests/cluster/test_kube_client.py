@@ -202,11 +202,8 @@ async def test_list_has_every_object_of_a_kind(
 
 
 FORBIDDEN = [
-    ("POST", "/api/v1/namespaces/{}/secrets"),
-    ("DELETE", "/api/v1/namespaces/{}/secrets/x"),
-    ("PATCH", "/api/v1/namespaces/{}/secrets/x"),
-    ("PATCH", "/api/v1/namespaces/pg-operator-system/secrets/pg-operator-keys"),
-    ("DELETE", "/api/v1/namespaces/pg-operator-system/secrets/pg-operator-keys"),
+    ("DELETE", "/api/v1/namespaces/{}/secrets"),
+    ("PUT", "/api/v1/namespaces/{}/secrets/x"),
     ("GET", "/api/v1/namespaces/{}/pods"),
     ("GET", "/api/v1/namespaces/{}/configmaps"),
     ("GET", "/api/v1/namespaces/{}/services"),
