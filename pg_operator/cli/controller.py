@@ -5,12 +5,19 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import click
 from prometheus_client import CollectorRegistry
 
-from pg_operator.cli.options import Address, Names, log_format, namespace
+from pg_operator.cli.options import (
+    Address,
+    Interval,
+    Names,
+    log_format,
+    namespace,
+)
 from pg_operator.postgres.dsn import drop_libpq_variables
 from pg_operator.reconcilers.settings import Settings
 from pg_operator.runtime.controller import run, stop_on_signals
@@ -43,6 +50,13 @@ _OPTIONS = (
         help="Work only while holding the Lease, as one of several controllers.",
     ),
     click.option(
+        "--sweep-interval",
+        type=Interval(),
+        default="1m",
+        show_default=True,
+        help="How often to look every server over for what was changed by hand.",
+    ),
+    click.option(
         "--health-address",
         type=Address(),
         default="0.0.0.0:8081",
@@ -66,6 +80,7 @@ def controller_settings(
     connection_namespaces: frozenset[str],
     allow_loopback_servers: bool,
     leader_elect: bool,
+    sweep_interval: timedelta,
     health_address: tuple[str, int],
 ) -> ControllerSettings:
     """Return the settings that the options say."""
@@ -77,6 +92,7 @@ def controller_settings(
             allow_loopback_servers=allow_loopback_servers,
         ),
         leader_elect=leader_elect,
+        sweep_interval=sweep_interval,
         health_address=health_address,
     )
 

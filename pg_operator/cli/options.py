@@ -1,6 +1,10 @@
 """Options that several commands have."""
 
+from datetime import timedelta
+
 import click
+
+from pg_operator.api.values import parse_duration
 
 
 class Address(click.ParamType[tuple[str, int]]):
@@ -38,6 +42,30 @@ class Names(click.ParamType[frozenset[str]]):
         if isinstance(value, frozenset):
             return value
         return frozenset(filter(None, (name.strip() for name in value.split(","))))
+
+
+class Interval(click.ParamType[timedelta]):
+    """A time as in Go, such as 1m, of a second at least."""
+
+    name = "duration"
+
+    def convert(
+        self,
+        value: str | timedelta,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> timedelta:
+        """Read it; fails with a usage error that shows what is expected."""
+        if isinstance(value, timedelta):
+            return value
+        try:
+            interval = parse_duration(value)
+        except ValueError:
+            interval = timedelta()
+        if interval < timedelta(seconds=1):
+            message = f"{value!r} must be a duration of 1s or more, such as 1m"
+            self.fail(message, param, ctx)
+        return interval
 
 
 log_format = click.option(

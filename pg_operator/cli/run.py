@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import threading
+from datetime import timedelta
 from typing import Any
 
 import click
@@ -40,6 +41,7 @@ def run(
     connection_namespaces: frozenset[str],
     allow_loopback_servers: bool,
     leader_elect: bool,
+    sweep_interval: timedelta,
     health_address: tuple[str, int],
     log_format: str,
     **values: Any,
@@ -56,6 +58,7 @@ def run(
         connection_namespaces=connection_namespaces,
         allow_loopback_servers=allow_loopback_servers,
         leader_elect=leader_elect,
+        sweep_interval=sweep_interval,
         health_address=health_address,
     )
     try:

@@ -1,6 +1,8 @@
 """The one way in: a key, and what came of it."""
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -44,12 +46,16 @@ from pg_operator.reconcilers.progress import Blocked, is_current
 from pg_operator.reconcilers.reach import unavailable
 from pg_operator.reconcilers.references import blocked_outcome
 from pg_operator.reconcilers.role import password_is_pending, reconcile_role
-from pg_operator.reconcilers.servers import Servers
+from pg_operator.reconcilers.servers import Link, Servers
 from pg_operator.reconcilers.settings import Settings
+from pg_operator.reconcilers.sweep import Sweeps
+
+logger = logging.getLogger(__name__)
 
 # The server itself is away or refuses everybody: the DatabaseCluster's business.
 SERVER_LOST: Final = (ServerUnreachable, AuthenticationFailed, ServerRefused)
 IDLE_SECONDS: Final = 60.0
+TEND_SECONDS: Final = 1.0
 
 
 class Reconcilers:
@@ -169,11 +175,28 @@ class Reconcilers:
                 "administrator to add it to --namespaces",
             )
 
-    async def tend(self) -> NoReturn:
-        """Close connections that nobody has used for a while, for ever."""
-        while True:
-            await asyncio.sleep(IDLE_SECONDS / 2)
-            await self._context.servers.close_idle(older_than=IDLE_SECONDS)
+    async def tend(self, sweeps: Sweeps) -> NoReturn:
+        """Sweep the servers and close connections that nobody uses, for ever."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await asyncio.sleep(TEND_SECONDS)
+                await self._context.servers.close_idle(older_than=IDLE_SECONDS)
+                links, now = self._context.servers.links(), time.monotonic()
+                for cluster in sweeps.due(links, now=now):
+                    # Beside the others: a server that hangs holds up none.
+                    group.create_task(self._sweep(sweeps, cluster, links[cluster]))
+
+    async def _sweep(self, sweeps: Sweeps, cluster: str, link: Link) -> None:
+        try:
+            await sweeps.sweep(cluster, link.connections)
+        except SERVER_LOST:
+            # Unless it was replaced meanwhile, which has closed the connections.
+            if self._context.servers.links().get(cluster) is link:
+                self._context.servers.lost(cluster)
+        except PostgresError as error:
+            logger.warning("Cannot sweep the server of %s: %s", cluster, error)
+        except Exception:
+            logger.exception("Cannot sweep the server of %s", cluster)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -102,6 +102,14 @@ class Servers:
                 raise entry.failure.with_traceback(None)
             return entry.link or await self._renew(entry, cluster)
 
+    def links(self) -> dict[str, Link]:
+        """Return the links of the servers that answered the last probe, by name."""
+        return {
+            name: entry.link
+            for name, entry in self._entries.items()
+            if entry.link is not None and entry.failure is None
+        }
+
     def lost(self, cluster_name: str) -> None:
         """Take note that a server did not answer; its objects wait from now on."""
         self._entry(cluster_name).failure = Unavailable(

@@ -20,6 +20,7 @@ from pg_operator.kube.transport import Transport
 from pg_operator.kube.watch import watch_secrets
 from pg_operator.reconcilers.outcome import Key
 from pg_operator.reconcilers.reconcile import Reconcilers
+from pg_operator.reconcilers.sweep import Sweeps
 from pg_operator.runtime.cache import Cache
 from pg_operator.runtime.election import LEASE_NAME, Elector
 from pg_operator.runtime.feed import Feed
@@ -212,9 +213,15 @@ class Controller:
             metrics=self._metrics,
             now=lambda: datetime.now(UTC),
         )
+        sweeps = Sweeps(
+            self._cache,
+            wake=self._queue.add,
+            interval=self._settings.sweep_interval,
+            jitter=spread,
+        )
         try:
             async with asyncio.TaskGroup() as group:
-                tending = group.create_task(reconcilers.tend())
+                tending = group.create_task(reconcilers.tend(sweeps))
                 await self._work(worker)
                 tending.cancel()
         finally:

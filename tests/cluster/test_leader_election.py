@@ -34,9 +34,9 @@ def pair(cluster: LocalCluster) -> Iterator[tuple[OperatorProcess, OperatorProce
     """Two controllers instead of the bed's one: the leader and the one that waits."""
     alone = cluster.controller
     alone.stop()
-    first = cluster.add_controller("controller-first")
+    first = cluster.add_controller("controller-first", "--leader-elect")
     assert wait_until(lambda: leads(first), timeout=TAKE_OVER)
-    second = cluster.add_controller("controller-second")
+    second = cluster.add_controller("controller-second", "--leader-elect")
     cluster.controller = first
     try:
         yield first, second

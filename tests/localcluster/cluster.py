@@ -100,15 +100,15 @@ class LocalCluster:
             if end < until and user in ("", request.user)
         ]
 
-    def add_controller(self, name: str) -> OperatorProcess:
-        """Start a further controller, one that elects; whoever adds it ends it."""
+    def add_controller(self, name: str, *options: str) -> OperatorProcess:
+        """Start a further controller with options; whoever adds it ends it."""
         plane = self.control_plane
         return start_controller(
             self._supervisor,
             kubeconfig=plane.operator_kubeconfig(plane.controller),
             logs=self.logs,
             name=name,
-            elects=True,
+            further=options,
         )
 
     def stop(self) -> None:

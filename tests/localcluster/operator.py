@@ -87,11 +87,11 @@ def start_controller(
     kubeconfig: Path,
     logs: Path,
     name: str = CONTROLLER,
-    elects: bool = False,
+    further: Sequence[str] = (),
 ) -> OperatorProcess:
     """Start `pg-operator controller` and wait until its watches have listed.
 
-    One that `elects` may be one of several, each under a name of its own.
+    It may be one of several, each under a name of its own and with `further` options.
     """
 
     def component(ports: Sequence[int]) -> Component:
@@ -101,7 +101,7 @@ def start_controller(
             "--connection-namespaces=default",
             "--allow-loopback-servers",
             f"--health-address={address}",
-            *(("--leader-elect",) if elects else ()),
+            *further,
         )
         return _component(
             name,

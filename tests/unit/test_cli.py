@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,7 @@ async def test_run_without_certificates_is_the_controller_alone(
         connection_namespaces=frozenset(),
         allow_loopback_servers=False,
         leader_elect=False,
+        sweep_interval=timedelta(minutes=1),
         health_address=("127.0.0.1", health),
     )
     options = WebhookOptions(
