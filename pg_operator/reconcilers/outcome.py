@@ -73,3 +73,10 @@ class Objects(Protocol):
 
     def namespace(self, name: str) -> Object | None:
         """Return a Namespace, if it exists."""
+
+
+class Wake(Protocol):
+    """Queues a key, on request ahead of others."""
+
+    def __call__(self, key: Key, /, *, ahead: bool = False) -> None:
+        """Queue it."""

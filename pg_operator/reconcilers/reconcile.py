@@ -39,10 +39,11 @@ from pg_operator.reconcilers.outcome import (
     Object,
     Objects,
     Outcome,
+    Wake,
     is_deleting,
     key_of,
 )
-from pg_operator.reconcilers.progress import Blocked, is_current
+from pg_operator.reconcilers.progress import Blocked, condition, is_current
 from pg_operator.reconcilers.reach import unavailable
 from pg_operator.reconcilers.references import blocked_outcome
 from pg_operator.reconcilers.role import password_is_pending, reconcile_role
@@ -72,7 +73,7 @@ class Reconcilers:
         objects: Objects,
         kubernetes: Kubernetes,
         settings: Settings,
-        wake: Callable[[Key], None],
+        wake: Wake,
         may_write: Callable[[], bool],
     ) -> Self:
         """Read the operator's keys and identity, and be ready to reconcile.
@@ -83,17 +84,10 @@ class Reconcilers:
             KubernetesError: the API server does not answer, or refuses.
             ValueError: the Secret with the operator's keys is broken.
         """
-
-        def wake_objects(cluster: str) -> None:
-            for database in objects.of_cluster("Database", cluster):
-                wake(key_of("Database", database))
-            for role in objects.of_cluster("DatabaseRole", cluster):
-                wake(key_of("DatabaseRole", role))
-
         servers = Servers(
             kubernetes=kubernetes,
             settings=settings,
-            on_change=wake_objects,
+            on_change=lambda cluster: wake_objects(objects, cluster, wake=wake),
             on_lost=lambda cluster: wake(Key("DatabaseCluster", "", cluster)),
             may_write=may_write,
         )
@@ -248,6 +242,26 @@ class Reconcilers:
         if is_deleting(obj):
             blocked = deletion_blocked(blocked.message)
         return replace(blocked.outcome(obj), retry=True)
+
+
+def wake_objects(objects: Objects, cluster: str, *, wake: Wake) -> None:
+    """Wake what a server that returned was waited for: what is urgent goes ahead.
+
+    First those who cannot log in by the password that they were told, then deletions,
+    then the rest.
+    """
+    kinds: tuple[Kind, ...] = ("Database", "DatabaseRole")
+    woken = [
+        (key_of(k, obj), obj) for k in kinds for obj in objects.of_cluster(k, cluster)
+    ]
+    for key, obj in woken:
+        if condition(obj, "Ready").get("reason") == Reason.PASSWORD_PENDING:
+            wake(key, ahead=True)
+    for key, obj in woken:
+        if is_deleting(obj):
+            wake(key, ahead=True)
+    for key, _ in woken:
+        wake(key)
 
 
 def _reason(error: PostgresError) -> Reason:

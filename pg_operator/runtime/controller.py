@@ -106,6 +106,7 @@ class Controller:
         backlog = Backlog[Key](
             capacity=settings.workers,
             group_of=self._limits.group_of,
+            turn_of=lambda key: key.namespace,
             limit_of=self._limits.limit_of,
             jitter=spread,
         )

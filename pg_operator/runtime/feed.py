@@ -1,18 +1,10 @@
 """Where watches, lists and our own writes meet: cache first, then the wakes."""
 
 from collections.abc import Iterable
-from typing import Protocol
 
-from pg_operator.reconcilers.outcome import Key, Object
+from pg_operator.reconcilers.outcome import Object, Wake
 from pg_operator.runtime.cache import Cache, CachedKind, Change
 from pg_operator.runtime.wakes import secret_wakes, wakes
-
-
-class Wake(Protocol):
-    """Queues a key, on request ahead of others."""
-
-    def __call__(self, key: Key, /, *, ahead: bool = False) -> None:
-        """Queue it."""
 
 
 class Feed:

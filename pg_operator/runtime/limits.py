@@ -64,6 +64,10 @@ class Limits:
             interval = parse_duration(DEFAULT_RESYNC)
         return min(max(interval, SHORTEST_RESYNC), LONGEST_RESYNC) * self._jitter()
 
+    def spread(self, wait: timedelta) -> timedelta:
+        """Keep what waits for the same thing from coming back at the same moment."""
+        return wait * self._jitter()
+
     def _spec_of(self, cluster: str) -> Object:
         obj = self._cache.get(Key("DatabaseCluster", "", cluster)) or {}
         spec: Object = obj.get("spec", {})

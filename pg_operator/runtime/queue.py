@@ -20,30 +20,66 @@ def _ignore(_key: object) -> None:
     pass
 
 
+class _Turns(Generic[K]):
+    """Keys that wait, each once; those whose turns differ alternate."""
+
+    def __init__(self, turn_of: Callable[[K], Hashable]) -> None:
+        self._turn_of = turn_of
+        # In the order of the turns; a turn without keys is absent.
+        self._keys: OrderedDict[Hashable, OrderedDict[K, None]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._keys.get(self._turn_of(key), ())
+
+    def add(self, key: K) -> None:
+        """Let a key wait; one that waits already keeps its place."""
+        self._keys.setdefault(self._turn_of(key), OrderedDict())[key] = None
+
+    def discard(self, key: K) -> None:
+        """Let it wait no more, if it does."""
+        turn = self._turn_of(key)
+        keys = self._keys.get(turn, OrderedDict())
+        keys.pop(key, None)
+        if not keys:
+            self._keys.pop(turn, None)
+
+    def take(self) -> K:
+        """Remove and return the next key; who had a turn waits until all others had."""
+        turn, keys = next(iter(self._keys.items()))
+        key, _ = keys.popitem(last=False)
+        if keys:
+            self._keys.move_to_end(turn)
+        else:
+            del self._keys[turn]
+        return key
+
+
 class _Line(Generic[K]):
     """The keys of one group that wait, each once; those ahead go before the others."""
 
-    def __init__(self) -> None:
-        self._ahead: OrderedDict[K, None] = OrderedDict()
-        self._others: OrderedDict[K, None] = OrderedDict()
+    def __init__(self, turn_of: Callable[[K], Hashable]) -> None:
+        self._ahead = _Turns(turn_of)
+        self._others = _Turns(turn_of)
 
-    def __len__(self) -> int:
-        return len(self._ahead) + len(self._others)
+    def __bool__(self) -> bool:
+        return bool(self._ahead or self._others)
 
     def add(self, key: K, *, ahead: bool) -> None:
         """Let a key wait; one that waits already keeps its place, or goes ahead."""
         if key in self._ahead:
             return
         if ahead:
-            self._others.pop(key, None)
-            self._ahead[key] = None
+            self._others.discard(key)
+            self._ahead.add(key)
         else:
-            self._others[key] = None
+            self._others.add(key)
 
     def take(self) -> K:
         """Remove and return the next key."""
-        key, _ = (self._ahead or self._others).popitem(last=False)
-        return key
+        return (self._ahead or self._others).take()
 
 
 class Backlog(Generic[K]):
@@ -52,8 +88,9 @@ class Backlog(Generic[K]):
     A key is queued once however often it is added, runs once at a time, and runs again
     when it was added while it ran. Groups take turns, each with at most `limit_of`
     running keys, so that one slow group never holds up the others. In its group a key
-    added with `ahead` goes before those that were not. `jitter` is called for a factor
-    around 1 with which delays are multiplied.
+    added with `ahead` goes before those that were not; among either of them, keys of
+    different `turn_of` alternate, so that many of one hold up the others by one.
+    `jitter` is called for a factor around 1 with which delays are multiplied.
     """
 
     def __init__(
@@ -61,11 +98,13 @@ class Backlog(Generic[K]):
         *,
         capacity: int,
         group_of: Callable[[K], Hashable],
+        turn_of: Callable[[K], Hashable],
         limit_of: Callable[[Hashable], int],
         jitter: Callable[[], float],
     ) -> None:
         self._capacity = capacity
         self._group_of = group_of
+        self._turn_of = turn_of
         self._limit_of = limit_of
         self._jitter = jitter
         # Groups in the order of their turns; a group with nothing queued is absent.
@@ -102,7 +141,7 @@ class Backlog(Generic[K]):
             return is_new
         is_new = key not in self._placed
         group = self._placed.setdefault(key, self._group_of(key))
-        self._queued.setdefault(group, _Line()).add(key, ahead=ahead)
+        self._queued.setdefault(group, _Line(self._turn_of)).add(key, ahead=ahead)
         return is_new
 
     def add_after(self, key: K, delay: float, *, now: float) -> None:

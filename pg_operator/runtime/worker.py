@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 from pg_operator.api.specs import FINALIZER
@@ -177,8 +177,9 @@ class Worker:
         self.queue.forget(key)
         if outcome.release:
             return "success"
-        wait = outcome.requeue_after or timedelta.max
-        pause = min(self.limits.resync_interval(key), wait)
+        pause = self.limits.resync_interval(key)
+        if outcome.requeue_after is not None:
+            pause = min(pause, self.limits.spread(outcome.requeue_after))
         self.queue.add_after(key, pause.total_seconds())
         return "success" if outcome.requeue_after is None else "requeue_after"
 

@@ -183,6 +183,7 @@ class Bed:
         self.backlog = Backlog[Key](
             capacity=4,
             group_of=self.limits.group_of,
+            turn_of=lambda key: key.namespace,
             limit_of=self.limits.limit_of,
             jitter=lambda: 1.0,
         )

@@ -1,6 +1,7 @@
 """The laws of the work queue."""
 
 import asyncio
+from collections.abc import Callable, Hashable
 
 import pytest
 from hypothesis import settings
@@ -16,11 +17,16 @@ LIMIT = 2
 
 
 def a_backlog(
-    *, capacity: int = 100, limit: int = 100, factor: float = 1.0
+    *,
+    capacity: int = 100,
+    limit: int = 100,
+    factor: float = 1.0,
+    turn_of: Callable[[Key], Hashable] = lambda _: None,
 ) -> Backlog[Key]:
     return Backlog(
         capacity=capacity,
         group_of=lambda key: key[0],
+        turn_of=turn_of,
         limit_of=lambda _: limit,
         jitter=lambda: factor,
     )
@@ -51,6 +57,28 @@ def test_key_added_while_it_runs_runs_once_more_and_only_afterwards() -> None:
     assert drain(backlog) == [("a", 1)]
     backlog.done(("a", 1))
     assert drain(backlog) == []
+
+
+def tens(key: Key) -> int:
+    return key[1] // 10
+
+
+def test_many_keys_of_one_turn_hold_up_another_by_one() -> None:
+    backlog = a_backlog(turn_of=tens)
+    for number in (*range(10, 15), 20, 21, 30):
+        backlog.add(("a", number))
+    numbers = [number for _, number in drain(backlog)]
+    assert numbers == [10, 20, 30, 11, 21, 12, 13, 14]
+
+
+def test_keys_ahead_go_before_others_whosever_turn_it_is() -> None:
+    backlog = a_backlog(turn_of=tens)
+    for number in (10, 11, 20, 21):
+        backlog.add(("a", number))
+    for number in (11, 12, 21):
+        backlog.add(("a", number), ahead=True)
+    numbers = [number for _, number in drain(backlog)]
+    assert numbers == [11, 21, 12, 10, 20]
 
 
 def test_hanging_group_leaves_room_for_the_others() -> None:
