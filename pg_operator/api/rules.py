@@ -1,7 +1,7 @@
 """Every rule of admission, and where it holds. Pure.
 
 docs/errors.md is made of this table and of the refused samples; tests hold it equal to
-what the code reports.
+what the code reports and to what the API server refuses without the webhook.
 """
 
 from collections.abc import Mapping
