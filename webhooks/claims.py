@@ -76,7 +76,7 @@ def _check_cluster(kind: Kind, field: str, obj: Object, objects: Cache) -> None:
     """
     cluster = find_cluster(objects, cluster_of(obj))
     name = obj["spec"][field]
-    check_allowed(cluster, key_of(kind, obj), path=f"spec.{field}", name=name)
+    check_allowed(cluster, _key(kind, obj), path=f"spec.{field}", name=name)
     if is_deleting(cluster):
         what = "databases" if kind == "Database" else "roles"
         raise terminating(cluster_of(obj), what=what)
@@ -160,11 +160,17 @@ def _rivals(
     kind: Kind, field: str, new: Object, objects: Cache
 ) -> Iterator[tuple[Object, bool]]:
     """Find living objects with the same name there, and whether "there" is certain."""
-    itself = key_of(kind, new)
+    itself = _key(kind, new)
     for cluster, same_server in _same_servers(cluster_of(new), objects):
         for rival in objects.find(kind, "named", cluster, new["spec"][field]):
             if key_of(kind, rival) != itself and not is_deleting(rival):
                 yield rival, same_server
+
+
+def _key(kind: Kind, obj: Object) -> Key:
+    """Return the key of an object, whose name may still have to be generated."""
+    metadata = obj["metadata"]
+    return Key(kind, metadata.get("namespace", ""), metadata.get("name", ""))
 
 
 def _same_servers(name: str, objects: Cache) -> Iterator[tuple[str, bool]]:

@@ -16,18 +16,13 @@ from tests.cluster.objects import (
     login,
     password_secret,
 )
+from tests.cluster.unguarded import admission_works, without_admission
 from tests.localcluster.binaries import CHECKOUT
-from tests.localcluster.cluster import FINALIZER, LocalCluster
+from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.kubectl import Kubectl
 from tests.localcluster.probes import wait_until
 
-CONFIGURATIONS = (
-    "validatingwebhookconfiguration/pg-operator",
-    "mutatingwebhookconfiguration/pg-operator",
-)
 CRD = CHECKOUT / "crds" / "pg-operator.dev_databases.yaml"
-
-
 MIGRATE = "create a new Database and migrate the data"
 
 
@@ -146,7 +141,7 @@ def without_webhook(cluster: LocalCluster) -> Iterator[None]:
     cluster.webhook.stop()
     yield
     cluster.webhook.start()
-    assert wait_until(lambda: _admission_works(cluster.kubectl), timeout=30)
+    assert wait_until(lambda: admission_works(cluster.kubectl), timeout=30)
 
 
 def test_without_the_webhook_everything_but_a_changed_spec_goes_on(
@@ -196,24 +191,6 @@ def test_without_the_webhook_everything_but_a_changed_spec_goes_on(
         f" UNION ALL SELECT rolname FROM pg_roles WHERE rolname = '{namespace}'"
     )
     assert administer(cluster, "postgres", query) == []
-
-
-@contextmanager
-def without_admission(kubectl: Kubectl) -> Iterator[None]:
-    """Take the webhook configurations away, as a careless administrator does."""
-    stored = kubectl.get(*CONFIGURATIONS)["items"]
-    for configuration in stored:
-        metadata = configuration["metadata"]
-        configuration["metadata"] = {
-            name: metadata[name] for name in ("name", "labels")
-        }
-    kubectl.run("delete", *CONFIGURATIONS)
-    try:
-        assert wait_until(lambda: _takes_anything(kubectl), timeout=30)
-        yield
-    finally:
-        kubectl.apply(yaml.safe_dump_all(stored), "--server-side", "--force-conflicts")
-        assert wait_until(lambda: _admission_works(kubectl), timeout=30)
 
 
 def test_faulty_entry_that_got_in_is_held_and_the_rest_is_applied(
@@ -402,25 +379,3 @@ def _messages(kubectl: Kubectl, reason: str) -> list[str]:
 def _server_version(bed: LocalCluster) -> str:
     (version,) = administer(bed, "postgres", "SHOW server_version")[0]
     return str(version)
-
-
-def _probe(*privileges: str) -> str:
-    permission = {"database": "probe", "privileges": list(privileges)}
-    role = database_role("admission-probe", "none", permissions=[permission])
-    role["metadata"]["namespace"] = "default"
-    return documents(role)
-
-
-def _takes_anything(kubectl: Kubectl) -> bool:
-    """Say whether neither webhook is asked any more."""
-    options = ("--dry-run=server", "--filename=-", "--output=yaml")
-    done = kubectl("create", *options, input=_probe("CONNECT", "CONNECT"))
-    return done.returncode == 0 and FINALIZER not in done.stdout
-
-
-def _admission_works(kubectl: Kubectl) -> bool:
-    """Say whether the mutating webhook is asked and something refuses."""
-    options = ("--dry-run=server", "--filename=-", "--output=yaml")
-    good = kubectl("create", *options, input=_probe("CONNECT"))
-    bad = kubectl("create", *options, input=_probe("CONNECT", "CONNECT"))
-    return FINALIZER in good.stdout and bad.returncode != 0

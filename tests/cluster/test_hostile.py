@@ -15,6 +15,7 @@ from tests.cluster.objects import (
     login,
     password_secret,
 )
+from tests.cluster.unguarded import without_admission
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.kubectl import Kubectl
 from tests.localcluster.probes import wait_until
@@ -95,7 +96,8 @@ def test_rival_database_of_the_same_name_does_not_keep_what_its_owner_closed(
     tenant.apply(documents(guest))
     tenant.wait(target, "condition=Ready")
     rival = database(name, connected, allowedNamespaces={"from": "All"})
-    tenant.apply(documents(rival))
+    with without_admission(cluster.kubectl):
+        tenant.apply(documents(rival))
     assert wait_until(
         lambda: reason(tenant, f"database/{name}") == "Conflict", timeout=PATIENCE
     )

@@ -12,6 +12,7 @@ from tests.cluster.objects import (
     database_role,
     documents,
 )
+from tests.cluster.unguarded import without_admission
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.kubectl import Kubectl
 from tests.localcluster.probes import wait_until
@@ -110,7 +111,8 @@ def test_tenant_cannot_make_anothers_role_an_owner(
 
     claim = database_role("claim", connected)
     claim["spec"]["roleName"] = victim
-    attacker.apply(documents(claim))
+    with without_admission(cluster.kubectl):
+        attacker.apply(documents(claim))
 
     assert wait_until(
         lambda: message(attacker, target).count("is not made yet") == 3,

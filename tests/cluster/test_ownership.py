@@ -16,6 +16,7 @@ from tests.cluster.objects import (
     login,
     password_secret,
 )
+from tests.cluster.unguarded import without_admission
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.kubectl import Kubectl
 from tests.localcluster.probes import wait_until
@@ -144,7 +145,8 @@ def test_first_of_two_objects_has_the_name_and_the_other_touches_nothing(
     before = rows(cluster, name)
 
     loser = kind.declare(f"{connected}-x", connected, **{**spec, **kind.change})
-    other.apply(documents(loser))
+    with without_admission(cluster.kubectl):
+        other.apply(documents(loser))
     other.wait(target, REASON.format("Conflict"))
     assert f"'{name}'" in ready(other, target, "message")
     other.run("delete", target)
@@ -162,7 +164,8 @@ def test_name_that_becomes_free_goes_to_who_waits_for_it(
     text = documents(kind.declare(f"{connected}-x", connected, **spec))
     kubectl.apply(text)
     kubectl.wait(target, "condition=Ready")
-    other.apply(text)
+    with without_admission(cluster.kubectl):
+        other.apply(text)
     other.wait(target, REASON.format("Conflict"))
     ((_, row, _, _),) = rows(cluster, name)
 

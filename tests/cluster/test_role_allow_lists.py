@@ -13,6 +13,7 @@ from tests.cluster.objects import (
     database_role,
     documents,
 )
+from tests.cluster.unguarded import without_admission
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.kubectl import Kubectl, KubectlError
 from tests.localcluster.probes import wait_until
@@ -85,7 +86,8 @@ def test_tenant_joins_nothing_but_its_own_and_what_is_listed(
     declare(kubectl, f"{connected}-theirs", connected, login=False)
     kubectl.wait(f"databaserole/{connected}-theirs", "condition=Ready")
     # Naming their role in a document of one's own does not make it one's own.
-    declare(tenant, f"{connected}-theirs", connected, login=False)
+    with without_admission(cluster.kubectl):
+        declare(tenant, f"{connected}-theirs", connected, login=False)
     with pytest.raises(KubectlError, match="server's host"):
         declare(
             tenant, name, connected, memberOf=[{"role": "pg_execute_server_program"}]

@@ -21,7 +21,7 @@ from tests.cluster.objects import (
     database_role,
     documents,
 )
-from tests.cluster.test_admission import without_admission
+from tests.cluster.unguarded import without_admission
 from tests.errors import CHECKOUT, UNKNOWN_FIELD, VALIDATE, errors_of, samples
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.kubectl import Kubectl

@@ -61,6 +61,13 @@ def refusals(new: Json, *objects: Json) -> list[str]:
     return [str(error) for error in judged(new, *objects).errors]
 
 
+def test_object_whose_name_is_still_to_be_generated_is_judged() -> None:
+    obj = a_database("orders")
+    del obj["metadata"]["name"]
+    assert refusals(obj, MAIN, OWNED) == [TAKEN]
+    assert judged(obj, MAIN) == Verdict()
+
+
 def labelled(obj: Json, **labels: str) -> Json:
     return {**obj, "metadata": {**obj["metadata"], "labels": labels}}
 
