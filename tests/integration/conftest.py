@@ -5,11 +5,12 @@ server lets in only those who use TLS.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.integration.postgres_bed import PASSWORD
+from tests.integration.postgres_bed import PASSWORD, Bed, open_bed
+from tests.integration.reconcile_bed import Stage, on_stage
 from tests.localcluster.postgres import (
     PostgresOptions,
     PostgresServer,
@@ -59,3 +60,17 @@ def admin_dsn(server: PostgresServer) -> str:
 def superuser_dsn(server: PostgresServer) -> str:
     """The DSN of the superuser."""
     return server.superuser_dsn
+
+
+@pytest.fixture
+async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
+    """A bed on the server, with the operator's login."""
+    async with open_bed(server.admin_dsn) as bed:
+        yield bed
+
+
+@pytest.fixture
+async def stage(server: PostgresServer) -> AsyncIterator[Stage]:
+    """Reconcilers on the server, with the operator's login."""
+    async with on_stage(server.admin_dsn) as stage:
+        yield stage

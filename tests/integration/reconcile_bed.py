@@ -18,6 +18,8 @@ from pg_operator.reconcilers.settings import Settings
 from pg_operator.runtime.cache import Cache
 
 OPERATOR = "operators"
+# What specs say of the DatabaseCluster that a stage has.
+MAIN = {"databaseClusterRef": {"name": "main"}}
 
 
 class Stage:

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
@@ -11,17 +10,10 @@ from psycopg import conninfo
 from pg_operator.plan.operations import CreateSchema
 from pg_operator.plan.privileges import GrantPrivileges
 from pg_operator.postgres.errors import Transient
-from tests.integration.postgres_bed import Bed, open_bed
-from tests.localcluster.postgres import PostgresServer
+from tests.integration.postgres_bed import Bed
 from tests.unit.plan_examples import securables
 
 TABLES = tuple(f"t{number}" for number in range(8))
-
-
-@pytest.fixture
-async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
-    async with open_bed(server.admin_dsn) as bed:
-        yield bed
 
 
 @pytest.fixture

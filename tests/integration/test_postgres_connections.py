@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -35,16 +35,10 @@ from pg_operator.postgres.errors import (
 )
 from pg_operator.postgres.observe import observe_server
 from pg_operator.postgres.tls import Certificates
-from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
+from tests.integration.postgres_bed import Bed, run_as_superuser
 from tests.localcluster.postgres import PostgresServer
 
 CLEAR_PASSWORD = 3  # PostgreSQL's AuthenticationCleartextPassword
-
-
-@pytest.fixture
-async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
-    async with open_bed(server.admin_dsn) as bed:
-        yield bed
 
 
 def connections_to(

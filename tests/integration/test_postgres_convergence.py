@@ -1,10 +1,7 @@
 """Spec to server and back: what was applied is observed as desired."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
-
-import pytest
 
 from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec
 from pg_operator.plan.desired import desired_database, desired_role
@@ -27,14 +24,7 @@ from pg_operator.postgres.observe import (
 )
 from pg_operator.postgres.observe_privileges import observe_grants
 from tests.integration.postgres_bed import Bed, open_bed
-from tests.localcluster.postgres import PostgresServer
 from tests.unit.plan_examples import everything
-
-
-@pytest.fixture
-async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
-    async with open_bed(server.admin_dsn) as bed:
-        yield bed
 
 
 def database_spec(bed: Bed) -> DatabaseSpec:

@@ -1,7 +1,6 @@
 """Databases on a real server: made, marked, closed to PUBLIC, dropped."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
@@ -25,15 +24,9 @@ from pg_operator.postgres.observe import (
     observe_catalog,
     observe_drop_blockers,
 )
-from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
+from tests.integration.postgres_bed import Bed, run_as_superuser
 from tests.localcluster.postgres import PostgresServer
 from tests.unit.plan_examples import everything, securables
-
-
-@pytest.fixture
-async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
-    async with open_bed(server.admin_dsn) as bed:
-        yield bed
 
 
 async def test_database_that_is_absent_is_observed_as_such(bed: Bed) -> None:

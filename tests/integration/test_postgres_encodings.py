@@ -1,7 +1,5 @@
 """Text that is no UTF-8: a server without an encoding stores what it is given."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from pg_operator.plan.operations import (
@@ -14,8 +12,7 @@ from pg_operator.plan.privileges import GrantPrivileges
 from pg_operator.plan.state import Grant, RoleParameter, Securable
 from pg_operator.postgres.observe import observe_catalog
 from pg_operator.postgres.observe_privileges import observe_holdings
-from tests.integration.postgres_bed import Bed, open_bed
-from tests.localcluster.postgres import PostgresServer
+from tests.integration.postgres_bed import Bed
 from tests.unit.plan_examples import everything
 
 # E9 is é in LATIN1, and no character by itself in UTF-8.
@@ -27,12 +24,6 @@ DO $$ BEGIN EXECUTE pg_catalog.convert_from('\\x{}'::bytea, 'SQL_ASCII'); END $$
 def in_latin1(statement: str) -> str:
     """Return a statement that runs another one, whose text is LATIN1."""
     return RUN.format(statement.encode("latin1").hex())
-
-
-@pytest.fixture
-async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
-    async with open_bed(server.admin_dsn) as bed:
-        yield bed
 
 
 @pytest.fixture

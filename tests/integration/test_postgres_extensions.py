@@ -1,9 +1,5 @@
 """Extensions on a real server, made by a login that is no superuser."""
 
-from collections.abc import AsyncIterator
-
-import pytest
-
 from pg_operator.api.specs import Extension
 from pg_operator.plan.operations import (
     AlterExtensionSchema,
@@ -18,12 +14,6 @@ from pg_operator.postgres.observe_extensions import (
 )
 from tests.integration.postgres_bed import Bed, open_bed
 from tests.localcluster.postgres import PostgresServer
-
-
-@pytest.fixture
-async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
-    async with open_bed(server.admin_dsn) as bed:
-        yield bed
 
 
 async def installed(bed: Bed, database: str) -> dict[str, Installed]:

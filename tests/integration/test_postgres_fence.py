@@ -17,8 +17,7 @@ from pg_operator.postgres.connect import (
 )
 from pg_operator.postgres.dsn import parse_dsn
 from pg_operator.postgres.errors import PostgresError, Superseded, Transient
-from tests.integration.postgres_bed import Bed, open_bed
-from tests.localcluster.postgres import PostgresServer
+from tests.integration.postgres_bed import Bed
 
 PATIENCE = 60.0
 
@@ -42,12 +41,6 @@ class Controller:
             writing_session(connection, locks=(), fence=self.connections.fence),
         ):
             yield connection
-
-
-@pytest.fixture
-async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
-    async with open_bed(server.admin_dsn) as bed:
-        yield bed
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Grants on a real server, tried by logging in as the role."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
@@ -16,15 +15,9 @@ from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.state import Grant, Mark, Securable
 from pg_operator.postgres.apply import NOT_EFFECTIVE
 from pg_operator.postgres.errors import Transient
-from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
+from tests.integration.postgres_bed import Bed, run_as_superuser
 from tests.localcluster.postgres import PostgresServer
 from tests.unit.plan_examples import securables
-
-
-@pytest.fixture
-async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
-    async with open_bed(server.admin_dsn) as bed:
-        yield bed
 
 
 @pytest.fixture

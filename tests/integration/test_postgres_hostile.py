@@ -1,7 +1,6 @@
 """What tenants and others try on a real server, and that it has no effect."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -24,12 +23,6 @@ from tests.integration.postgres_bed import (
 )
 from tests.localcluster.postgres import PostgresServer
 from tests.unit.plan_examples import everything, securables
-
-
-@pytest.fixture
-async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
-    async with open_bed(server.admin_dsn) as bed:
-        yield bed
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """What a server refuses or loses silently, and that we say so instead."""
 
-from collections.abc import AsyncIterator
-
 import psycopg
 import pytest
 from psycopg import conninfo
@@ -19,14 +17,8 @@ from pg_operator.postgres.observe import (
     observe_dependencies,
     observe_drop_blockers,
 )
-from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
+from tests.integration.postgres_bed import Bed, run_as_superuser
 from tests.localcluster.postgres import PostgresServer
-
-
-@pytest.fixture
-async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
-    async with open_bed(server.admin_dsn) as bed:
-        yield bed
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Memberships on a real server: what members may do, and who gave what."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import psycopg
@@ -16,13 +15,6 @@ from pg_operator.plan.rights import MEMBERSHIP_OPTIONS
 from pg_operator.plan.state import Membership
 from pg_operator.postgres.apply import Applied
 from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
-from tests.localcluster.postgres import PostgresServer
-
-
-@pytest.fixture
-async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
-    async with open_bed(server.admin_dsn) as bed:
-        yield bed
 
 
 def needs_options(bed: Bed) -> None:

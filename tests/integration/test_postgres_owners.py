@@ -1,9 +1,5 @@
 """Owners of databases and schemas, given by a login that is no superuser."""
 
-from collections.abc import AsyncIterator
-
-import pytest
-
 from pg_operator.plan.operations import (
     AlterDatabase,
     AlterDatabaseOwner,
@@ -13,14 +9,8 @@ from pg_operator.plan.operations import (
 )
 from pg_operator.plan.state import Mark
 from pg_operator.postgres.observe import observe_catalog
-from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
+from tests.integration.postgres_bed import Bed, run_as_superuser
 from tests.localcluster.postgres import PostgresServer
-
-
-@pytest.fixture
-async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
-    async with open_bed(server.admin_dsn) as bed:
-        yield bed
 
 
 async def schema_owners(bed: Bed, database: str) -> dict[str, str]:

@@ -1,7 +1,5 @@
 """Settings of databases on a real server, and databases with few connections."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from pg_operator.plan.operations import (
@@ -12,14 +10,7 @@ from pg_operator.plan.operations import (
 from pg_operator.plan.parameters import normalize
 from pg_operator.postgres.errors import DatabaseFull
 from pg_operator.postgres.observe import observe_parameter_contexts
-from tests.integration.postgres_bed import Bed, open_bed
-from tests.localcluster.postgres import PostgresServer
-
-
-@pytest.fixture
-async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
-    async with open_bed(server.admin_dsn) as bed:
-        yield bed
+from tests.integration.postgres_bed import Bed
 
 
 async def test_settings_are_observed_as_they_were_set_and_reset(bed: Bed) -> None:

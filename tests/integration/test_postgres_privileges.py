@@ -29,17 +29,11 @@ from pg_operator.postgres.dsn import parse_dsn
 from pg_operator.postgres.observe import observe_dependencies
 from pg_operator.reconcilers.permissions import Resolved, _Entry, _resolve_entry
 from pg_operator.reconcilers.servers import Link
-from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
+from tests.integration.postgres_bed import Bed, run_as_superuser
 from tests.localcluster.postgres import PostgresServer
 
 Json = dict[str, Any]
 SCHEMAS: Final = ("app", "log")
-
-
-@pytest.fixture
-async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
-    async with open_bed(server.admin_dsn) as bed:
-        yield bed
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Attributes and parameters on a real server: what sessions get of them."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import psycopg
@@ -14,14 +13,7 @@ from pg_operator.plan.role_properties import desired_properties
 from pg_operator.plan.state import RoleParameter
 from pg_operator.postgres.apply import Applied
 from pg_operator.postgres.observe import observe_parameter_contexts
-from tests.integration.postgres_bed import Bed, open_bed
-from tests.localcluster.postgres import PostgresServer
-
-
-@pytest.fixture
-async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
-    async with open_bed(server.admin_dsn) as bed:
-        yield bed
+from tests.integration.postgres_bed import Bed
 
 
 async def plan(

@@ -1,7 +1,6 @@
 """Roles on a real server: made, logged in as, changed, dropped."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
@@ -37,15 +36,8 @@ from pg_operator.postgres.observe_privileges import observe_holdings
 from tests.integration.postgres_bed import (
     PASSWORD,
     Bed,
-    open_bed,
 )
 from tests.localcluster.postgres import PostgresServer
-
-
-@pytest.fixture
-async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
-    async with open_bed(server.admin_dsn) as bed:
-        yield bed
 
 
 async def observe_entanglement(bed: Bed, role: str) -> Dependencies:

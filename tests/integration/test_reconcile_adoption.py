@@ -1,29 +1,12 @@
 """Taking over what is on the server: by consent of both sides only."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from pg_operator.reconcilers.outcome import Outcome
-from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
-from tests.integration.reconcile_bed import Stage, on_stage
+from tests.integration.postgres_bed import Bed, run_as_superuser
+from tests.integration.reconcile_bed import MAIN, Stage
 from tests.localcluster.postgres import PostgresServer
-
-MAIN = {"databaseClusterRef": {"name": "main"}}
-
-
-@pytest.fixture
-async def stage(server: PostgresServer) -> AsyncIterator[Stage]:
-    async with on_stage(server.admin_dsn) as stage:
-        yield stage
-
-
-@pytest.fixture
-async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
-    async with open_bed(server.admin_dsn) as bed:
-        yield bed
 
 
 def agree(stage: Stage, **adoption: Any) -> None:

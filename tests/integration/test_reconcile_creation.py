@@ -7,10 +7,8 @@ import pytest
 
 from pg_operator.plan.state import Locale
 from tests.integration.postgres_bed import Bed, open_bed
-from tests.integration.reconcile_bed import Stage, on_stage
+from tests.integration.reconcile_bed import MAIN, Stage, on_stage
 from tests.localcluster.postgres import PostgresServer
-
-MAIN = {"databaseClusterRef": {"name": "main"}}
 
 
 @pytest.fixture

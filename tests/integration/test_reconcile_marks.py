@@ -1,32 +1,17 @@
 """Marks that somebody overwrote, copied or forged."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
 from pg_operator.plan.state import Mark, UnverifiedMark
 from pg_operator.reconcilers.witness import Witness
-from tests.integration.postgres_bed import Bed, open_bed
-from tests.integration.reconcile_bed import Stage, on_stage
-from tests.localcluster.postgres import PostgresServer
+from tests.integration.postgres_bed import Bed
+from tests.integration.reconcile_bed import MAIN, Stage
 
 COMMENT = (
     "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
 )
-MAIN = {"databaseClusterRef": {"name": "main"}}
-
-
-@pytest.fixture
-async def stage(server: PostgresServer) -> AsyncIterator[Stage]:
-    async with on_stage(server.admin_dsn) as stage:
-        yield stage
-
-
-@pytest.fixture
-async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
-    async with open_bed(server.admin_dsn) as bed:
-        yield bed
 
 
 @pytest.mark.parametrize("kind", ["Database", "DatabaseRole"])

@@ -1,6 +1,5 @@
 """What somebody drops or changes by hand is woken by the next sweep, and mended."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -9,11 +8,9 @@ import pytest
 from pg_operator.api.specs import Kind
 from pg_operator.reconcilers.outcome import Key
 from pg_operator.reconcilers.sweep import Sweeps
-from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
-from tests.integration.reconcile_bed import Stage, on_stage
+from tests.integration.postgres_bed import Bed, run_as_superuser
+from tests.integration.reconcile_bed import MAIN, Stage
 from tests.localcluster.postgres import PostgresServer
-
-MAIN = {"databaseClusterRef": {"name": "main"}}
 
 
 class Swept:
@@ -56,15 +53,8 @@ class Swept:
 
 
 @pytest.fixture
-async def swept(server: PostgresServer) -> AsyncIterator[Swept]:
-    async with on_stage(server.admin_dsn) as stage:
-        yield Swept(stage)
-
-
-@pytest.fixture
-async def bed(server: PostgresServer) -> AsyncIterator[Bed]:
-    async with open_bed(server.admin_dsn) as bed:
-        yield bed
+def swept(stage: Stage) -> Swept:
+    return Swept(stage)
 
 
 async def test_sweep_finds_what_was_changed_by_hand_and_nothing_else(
