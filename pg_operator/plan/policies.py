@@ -6,7 +6,7 @@ Every write, drop and adoption asks `ownership` first.
 import enum
 import hashlib
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from pg_operator.api.names import RESERVED, SYSTEM_PREFIX
@@ -165,6 +165,16 @@ def is_unfinished(state: DatabaseState | RoleState, claimant: Claimant) -> bool:
 def is_same(one: Claimant, other: Claimant) -> bool:
     """Tell whether two claimants are one object, also after it was re-created."""
     return _identity(one) == _identity(other)
+
+
+def is_managed_by(
+    state: DatabaseState | RoleState, claimants: Iterable[Claimant]
+) -> bool:
+    """Tell whether the mark, which nobody can forge, says that one of these has it."""
+    mark = state.mark
+    if not isinstance(mark, Mark) or mark.state != "managed":
+        return False
+    return any(is_same(mark.claimant, claimant) for claimant in claimants)
 
 
 def released(mark: Mark) -> Mark:

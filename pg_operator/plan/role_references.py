@@ -7,8 +7,8 @@ some object of the namespace asks for the name proves nothing.
 import enum
 from collections.abc import Collection
 
-from pg_operator.plan.policies import is_same
-from pg_operator.plan.state import Claimant, Mark, RoleState
+from pg_operator.plan.policies import is_managed_by
+from pg_operator.plan.state import Claimant, RoleState
 
 
 class RoleStanding(enum.Enum):
@@ -35,8 +35,5 @@ def role_standing(
         return RoleStanding.USABLE if role.exists else RoleStanding.ABSENT
     if not declared_by:
         return RoleStanding.FOREIGN
-    mark = role.mark
-    if isinstance(mark, Mark) and mark.state == "managed":
-        own = any(is_same(mark.claimant, claimant) for claimant in declared_by)
-        return RoleStanding.USABLE if own else RoleStanding.NOT_READY
-    return RoleStanding.NOT_READY
+    own = is_managed_by(role, declared_by)
+    return RoleStanding.USABLE if own else RoleStanding.NOT_READY

@@ -10,6 +10,7 @@ from pg_operator.plan.memberships import (
     DesiredMemberships,
     desired_memberships,
 )
+from pg_operator.plan.role_references import RoleStanding, role_standing
 from pg_operator.plan.state import Mark, Pending, RoleState, membership_path
 from pg_operator.postgres.observe import observe_role
 from pg_operator.reconcilers.context import Context, claimant_of
@@ -94,6 +95,13 @@ class _Judge:
             )
         if name in self.cluster.allowed_memberships:
             return _problem_of_listed(entry, group)
+        return self._problem_of_own(name, group)
+
+    def _problem_of_own(self, name: str, group: RoleState) -> Pending | None:
+        owners = tuple(declared_by(self.context, self.key, self.cluster_name, name))
+        standing = role_standing(group, declared_by=owners, is_listed=False)
+        if standing is RoleStanding.USABLE:
+            return None
         if group.exists and not self._is_of_this_namespace(group):
             return _pending(
                 name,
@@ -102,7 +110,19 @@ class _Judge:
                 "administrator of the DatabaseCluster to add it to "
                 "spec.allowedMemberships",
             )
-        return self._problem_of_own(name, group)
+        if standing is RoleStanding.FOREIGN:
+            return _pending(
+                name,
+                Reason.ROLE_NOT_FOUND,
+                f"no DatabaseRole of this namespace declares role '{name}', and the "
+                "DatabaseCluster does not list it; it is joined as soon as one does",
+            )
+        return _pending(
+            name,
+            Reason.ROLE_NOT_READY,
+            f"role '{name}' is not Ready yet; it is joined as soon as its DatabaseRole "
+            "is",
+        )
 
     def _is_of_this_namespace(self, group: RoleState) -> bool:
         """Tell whether the mark, not a document that anybody can write, says so."""
@@ -110,26 +130,6 @@ class _Judge:
         return isinstance(mark, Mark) and (
             (mark.claimant.owner_id, mark.claimant.namespace_uid)
             == (mine.owner_id, mine.namespace_uid)
-        )
-
-    def _problem_of_own(self, name: str, group: RoleState) -> Pending | None:
-        owners = tuple(declared_by(self.context, self.key, self.cluster_name, name))
-        if not owners:
-            return _pending(
-                name,
-                Reason.ROLE_NOT_FOUND,
-                f"no DatabaseRole of this namespace declares role '{name}', and the "
-                "DatabaseCluster does not list it; it is joined as soon as one does",
-            )
-        mark = group.mark
-        managed = mark if isinstance(mark, Mark) and mark.state == "managed" else None
-        if managed is not None and managed.claimant in owners:
-            return None
-        return _pending(
-            name,
-            Reason.ROLE_NOT_READY,
-            f"role '{name}' is not Ready yet; it is joined as soon as its DatabaseRole "
-            "is",
         )
 
 

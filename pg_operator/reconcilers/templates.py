@@ -3,8 +3,7 @@
 from pg_operator.api.conditions import Reason
 from pg_operator.api.specs import DatabaseClusterSpec, DatabaseSpec
 from pg_operator.api.validation.database import TEMPLATES
-from pg_operator.plan.policies import is_same
-from pg_operator.plan.state import Mark
+from pg_operator.plan.policies import is_managed_by
 from pg_operator.postgres.observe import observe_database
 from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.outcome import Key
@@ -55,13 +54,9 @@ async def _check_template(
         )
     async with link.connections.session() as connection:
         state = await observe_database(connection, template, keyring=context.keyring)
-    mark, claimants = state.mark, map(context.claimant, candidates)
+    claimants = (context.claimant(candidate) for candidate in candidates)
     # Who asks for a name may be another than who has it: the mark tells.
-    if not (
-        isinstance(mark, Mark)
-        and mark.state == "managed"
-        and any(each is not None and is_same(mark.claimant, each) for each in claimants)
-    ):
+    if not is_managed_by(state, (one for one in claimants if one is not None)):
         raise Blocked(
             Reason.DATABASE_NOT_READY,
             f"spec.template: database '{template}' is not made yet by its Database; it "
