@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final, Literal
 
+from pg_operator.plan.batches import Plan
 from pg_operator.plan.operations import (
     AlterDatabase,
     AlterRole,
@@ -18,7 +19,6 @@ from pg_operator.plan.operations import (
     MarkDatabase,
     MarkRole,
     Operation,
-    Plan,
     ReassignOwned,
     TerminateSessions,
 )

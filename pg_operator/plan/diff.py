@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, TypeVar, overload
 
+from pg_operator.plan.batches import Plan
 from pg_operator.plan.extensions import extension_changes
 from pg_operator.plan.memberships import diff_memberships
 from pg_operator.plan.operations import (
@@ -18,7 +19,6 @@ from pg_operator.plan.operations import (
     MarkDatabase,
     MarkRole,
     Operation,
-    Plan,
     ResetDatabaseParameter,
     RevokePublicOnDatabase,
     RevokePublicOnSchema,

@@ -12,13 +12,13 @@ from typing import Final, TypeVar
 import psycopg
 
 from pg_operator.api.secret import SecretText
+from pg_operator.plan.batches import Batch, Plan
 from pg_operator.plan.operations import (
     AlterDatabaseOwner,
     AlterExtensionSchema,
     AlterExtensionVersion,
     AlterRole,
     AlterSchemaOwner,
-    Batch,
     CreateDatabase,
     CreateExtension,
     CreateRole,
@@ -27,7 +27,6 @@ from pg_operator.plan.operations import (
     Entitlement,
     MarkRole,
     Operation,
-    Plan,
     RevokePublicOnSchema,
     Separable,
     SetDatabaseParameter,

@@ -16,6 +16,7 @@ from pg_operator.kube.services import (
     apply_service,
     remove_service,
 )
+from pg_operator.plan.batches import Plan
 from pg_operator.plan.deletion import INTERRUPTED_DROP
 from pg_operator.plan.desired import (
     desired_database,
@@ -24,7 +25,7 @@ from pg_operator.plan.desired import (
 )
 from pg_operator.plan.diff import diff
 from pg_operator.plan.extensions import Extensions, judge_extensions
-from pg_operator.plan.operations import DropDatabase, Plan
+from pg_operator.plan.operations import DropDatabase
 from pg_operator.plan.parameters import Parameters, judge_parameters
 from pg_operator.plan.policies import Ownership, ownership
 from pg_operator.plan.state import UNSET, Claimant, DatabaseState, Mark, Pending

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pg_operator.api.conditions import Reason
 from pg_operator.api.specs import Kind
+from pg_operator.plan.batches import Plan
 from pg_operator.plan.deletion import (
     DatabasePolicy,
     RolePolicy,
@@ -15,7 +16,6 @@ from pg_operator.plan.deletion import (
     heir_name,
 )
 from pg_operator.plan.desired import desired_mark
-from pg_operator.plan.operations import Plan
 from pg_operator.plan.role_references import RoleStanding, role_standing
 from pg_operator.plan.state import Dependencies, RoleState
 from pg_operator.postgres.apply import apply

@@ -8,10 +8,11 @@ from pg_operator.api.conditions import Reason
 from pg_operator.api.guard import guard
 from pg_operator.api.specs import DatabaseClusterSpec, DatabaseRoleSpec
 from pg_operator.api.validation import refusal, validate_databaserole
+from pg_operator.plan.batches import Plan
 from pg_operator.plan.deletion import effective_role_policy
 from pg_operator.plan.desired import Entitlements, desired_role
 from pg_operator.plan.diff import diff
-from pg_operator.plan.operations import AlterRole, MarkRole, Plan
+from pg_operator.plan.operations import AlterRole, MarkRole
 from pg_operator.plan.policies import Ownership, ownership
 from pg_operator.plan.scope import claim_everything
 from pg_operator.plan.state import (

@@ -9,6 +9,7 @@ import psycopg
 from psycopg import conninfo, sql
 
 from pg_operator.api.secret import SecretText
+from pg_operator.plan.batches import Plan
 from pg_operator.plan.operations import (
     AlterDatabase,
     CreateDatabase,
@@ -17,7 +18,6 @@ from pg_operator.plan.operations import (
     MarkDatabase,
     MarkRole,
     Operation,
-    Plan,
     RevokePublicOnDatabase,
 )
 from pg_operator.plan.policies import sentinel

@@ -4,9 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec
+from pg_operator.plan.batches import Plan
 from pg_operator.plan.desired import desired_database, desired_role
 from pg_operator.plan.diff import diff
-from pg_operator.plan.operations import Plan
 from pg_operator.plan.permissions import (
     declared_scope,
     desired_grants,

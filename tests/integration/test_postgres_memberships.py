@@ -7,10 +7,11 @@ import pytest
 from psycopg import errors
 
 from pg_operator.api.specs import DatabaseRoleSpec
+from pg_operator.plan.batches import Plan
 from pg_operator.plan.desired import Entitlements, desired_role
 from pg_operator.plan.diff import diff
 from pg_operator.plan.memberships import desired_memberships
-from pg_operator.plan.operations import GrantMembership, Plan
+from pg_operator.plan.operations import GrantMembership
 from pg_operator.plan.rights import MEMBERSHIP_OPTIONS
 from pg_operator.plan.state import Membership
 from pg_operator.postgres.apply import Applied

@@ -18,10 +18,11 @@ from psycopg import errors, sql
 from pg_operator.api.privileges import ALL, PRIVILEGES, ObjectKind, expand_all
 from pg_operator.api.secret import SecretText
 from pg_operator.api.specs import DatabaseRoleSpec, Permission
+from pg_operator.plan.batches import Plan
 from pg_operator.plan.deletion import deletion_role, effective_role_policy
 from pg_operator.plan.desired import desired_role
 from pg_operator.plan.diff import diff
-from pg_operator.plan.operations import CreateSchema, Plan
+from pg_operator.plan.operations import CreateSchema
 from pg_operator.plan.privileges import GrantPrivileges
 from pg_operator.plan.state import Grant, RoleState, Securable
 from pg_operator.postgres.apply import Applied, apply

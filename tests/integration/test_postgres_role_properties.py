@@ -6,9 +6,9 @@ import psycopg
 import pytest
 
 from pg_operator.api.specs import DatabaseRoleSpec
+from pg_operator.plan.batches import Plan
 from pg_operator.plan.desired import Entitlements, desired_role
 from pg_operator.plan.diff import diff
-from pg_operator.plan.operations import Plan
 from pg_operator.plan.role_properties import desired_properties
 from pg_operator.plan.state import RoleParameter
 from pg_operator.postgres.apply import Applied

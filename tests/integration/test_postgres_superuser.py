@@ -8,6 +8,7 @@ import pytest
 from psycopg import errors
 
 from pg_operator.api.specs import DatabaseRoleSpec
+from pg_operator.plan.batches import Plan
 from pg_operator.plan.desired import desired_role
 from pg_operator.plan.diff import diff
 from pg_operator.plan.operations import (
@@ -16,7 +17,6 @@ from pg_operator.plan.operations import (
     DropDatabase,
     DropOwned,
     DropRole,
-    Plan,
 )
 from pg_operator.plan.privileges import RevokePrivileges
 from pg_operator.plan.state import Grant, Mark, Securable

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from pg_operator.api.privileges import ObjectKind
 from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec, Permission
-from pg_operator.plan.operations import Operation, Plan
+from pg_operator.plan.batches import Plan
+from pg_operator.plan.operations import Operation
 from pg_operator.plan.state import (
     Claimant,
     Grant,

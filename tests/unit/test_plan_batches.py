@@ -5,6 +5,7 @@ from typing import get_args
 import pytest
 
 from pg_operator.api.secret import SecretText
+from pg_operator.plan.batches import Plan
 from pg_operator.plan.operations import (
     AlterDatabase,
     AlterDatabaseOwner,
@@ -24,7 +25,6 @@ from pg_operator.plan.operations import (
     MarkDatabase,
     MarkRole,
     Operation,
-    Plan,
     ReassignOwned,
     ResetDatabaseParameter,
     RevokeMembership,

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pg_operator.api.specs import DatabaseSpec
+from pg_operator.plan.batches import Plan
 from pg_operator.plan.desired import desired_database, immutable_differences
 from pg_operator.plan.diff import diff
 from pg_operator.plan.operations import (
@@ -13,7 +14,6 @@ from pg_operator.plan.operations import (
     CreateSchema,
     MarkDatabase,
     Operation,
-    Plan,
     RevokePublicOnDatabase,
     RevokePublicOnSchema,
     SetDatabaseParameter,

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from pg_operator.plan.batches import Plan
 from pg_operator.plan.deletion import (
     DatabasePolicy,
     RolePolicy,
@@ -23,7 +24,6 @@ from pg_operator.plan.operations import (
     MarkDatabase,
     MarkRole,
     Operation,
-    Plan,
     ReassignOwned,
     TerminateSessions,
 )

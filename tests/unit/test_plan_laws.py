@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pg_operator.api.privileges import ObjectKind
 from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec, Permission
+from pg_operator.plan.batches import Plan
 from pg_operator.plan.deletion import deletion_database, deletion_role
 from pg_operator.plan.desired import (
     Entitlements,
@@ -30,7 +31,6 @@ from pg_operator.plan.operations import (
     GrantRoleToSelf,
     MarkDatabase,
     MarkRole,
-    Plan,
     TerminateSessions,
 )
 from pg_operator.plan.permissions import declared_scope, desired_grants

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from pg_operator.api.specs import MemberOf
+from pg_operator.plan.batches import Plan
 from pg_operator.plan.deletion import deletion_role
 from pg_operator.plan.desired import Entitlements, desired_role
 from pg_operator.plan.diff import diff
@@ -14,7 +15,6 @@ from pg_operator.plan.operations import (
     CreateRole,
     GrantMembership,
     MarkRole,
-    Plan,
     RevokeMembership,
 )
 from pg_operator.plan.policies import released

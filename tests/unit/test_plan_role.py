@@ -8,6 +8,7 @@ import pytest
 from pg_operator.api.privileges import ObjectKind
 from pg_operator.api.secret import SecretText
 from pg_operator.api.specs import DatabaseRoleSpec
+from pg_operator.plan.batches import Plan
 from pg_operator.plan.desired import desired_role
 from pg_operator.plan.diff import diff
 from pg_operator.plan.operations import (
@@ -16,7 +17,6 @@ from pg_operator.plan.operations import (
     GrantRoleToSelf,
     MarkRole,
     Operation,
-    Plan,
 )
 from pg_operator.plan.permissions import declared_scope
 from pg_operator.plan.policies import released
