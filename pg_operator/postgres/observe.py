@@ -12,7 +12,6 @@ from pg_operator.plan.state import (
     UNSET,
     Catalog,
     DatabaseState,
-    Dependencies,
     Locale,
     Mark,
     Membership,
@@ -126,78 +125,6 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace AS n
                CROSS JOIN LATERAL pg_catalog.aclexplode(n.nspacl) AS a
                WHERE n.nspname = 'public' AND a.grantee = 0
                  AND a.privilege_type = 'CREATE')
-"""
-
-# Shared objects other than databases (tablespaces, memberships) count as the connected
-# database's, because DROP OWNED deals with them in any. Default privileges for what a
-# role creates are listed as owned by it, but are nothing to hand over.
-_DEPENDENCIES: Final = """
-SELECT DISTINCT coalesce(d.datname, pg_catalog.current_database())::text,
-       s.deptype = 'o'
-           AND s.classid <> 'pg_catalog.pg_default_acl'::pg_catalog.regclass,
-       s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass
-FROM pg_catalog.pg_shdepend AS s
-LEFT JOIN pg_catalog.pg_database AS d ON d.oid =
-    CASE WHEN s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass
-         THEN s.objid ELSE s.dbid END
-WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
-  AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = %(role)s)
-"""
-
-_BLOCKERS: Final = """
-SELECT (SELECT datistemplate FROM pg_catalog.pg_database WHERE datname = %(name)s),
-       (SELECT count(*) FROM pg_catalog.pg_prepared_xacts WHERE database = %(name)s),
-       (SELECT count(subname) FROM pg_catalog.pg_subscription
-        WHERE subdbid = (SELECT oid FROM pg_catalog.pg_database
-                         WHERE datname = %(name)s)),
-       (SELECT count(*) FROM pg_catalog.pg_replication_slots
-        WHERE database = %(name)s),
-       (SELECT count(*) FROM pg_catalog.pg_stat_activity AS a
-        JOIN pg_catalog.pg_roles AS r ON r.oid = a.usesysid
-        JOIN pg_catalog.pg_roles AS me ON me.rolname = current_user
-        WHERE a.datname = %(name)s AND NOT me.rolsuper
-          AND (r.rolsuper
-               OR NOT (pg_catalog.pg_has_role(r.oid, 'USAGE')
-                       OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE'))))
-"""
-
-# The function quotes the names that need it.
-_HOMES: Final = """
-SELECT DISTINCT (pg_catalog.parse_ident(i.schema))[1]
-FROM pg_catalog.pg_shdepend AS s
-CROSS JOIN LATERAL pg_catalog.pg_identify_object(s.classid, s.objid, 0) AS i
-WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
-  AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = %(role)s)
-  AND s.deptype = 'o' AND i.schema IS NOT NULL
-  AND s.dbid = (SELECT oid FROM pg_catalog.pg_database
-                WHERE datname = pg_catalog.current_database())
-"""
-
-
-# An allow list of what runs no code with the rights of its owner. An index with an
-# expression does, whenever its table is analyzed; so do rules, views and statistics.
-_PLAIN: Final = """
-SELECT NOT EXISTS (
-    SELECT FROM pg_catalog.pg_shdepend AS s
-    LEFT JOIN pg_catalog.pg_class AS c ON c.oid = s.objid
-        AND s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-    WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
-      AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = %(role)s)
-      AND s.deptype = 'o'
-      AND s.dbid = (SELECT oid FROM pg_catalog.pg_database
-                    WHERE datname = pg_catalog.current_database())
-      AND NOT coalesce(
-          s.classid IN ('pg_catalog.pg_namespace'::pg_catalog.regclass,
-                        'pg_catalog.pg_type'::pg_catalog.regclass)
-          OR c.relkind = 'S'
-          OR (c.relkind IN ('r', 'p') AND NOT c.relhasrules
-              AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger AS t
-                              WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)
-              AND NOT EXISTS (SELECT FROM pg_catalog.pg_index AS i
-                              WHERE i.indrelid = c.oid
-                                AND (i.indexprs IS NOT NULL
-                                     OR i.indpred IS NOT NULL))),
-          false))
 """
 
 _PROVIDERS: Final[Mapping[str, str]] = {"c": "libc", "i": "icu", "b": "builtin"}
@@ -367,43 +294,6 @@ async def observe_catalog(
     )
 
 
-async def observe_dependencies(connection: Connection, role: str) -> Dependencies:
-    """Read in which databases a role owns or is granted anything, from any database."""
-    owner_in, granted_in, owned = set(), set(), set()
-    for database, is_owner, is_database in await read_rows(
-        connection, _DEPENDENCIES, role=role
-    ):
-        if is_owner and is_database:
-            owned.add(database)
-        elif is_owner:
-            owner_in.add(database)
-        else:
-            granted_in.add(database)
-    return Dependencies(frozenset(owner_in), frozenset(granted_in), frozenset(owned))
-
-
-async def observe_drop_blockers(connection: Connection, name: str) -> tuple[str, ...]:
-    """Say what keeps a database from being dropped, or would be lost with it.
-
-    PostgreSQL drops inactive replication slots silently; their readers lose their
-    place, so they count too.
-    """
-    ((template, prepared, subscriptions, slots, sessions),) = await read_rows(
-        connection, _BLOCKERS, name=name
-    )
-    found = (
-        (template, "it is marked as a template (IS_TEMPLATE)"),
-        (prepared, f"prepared transactions: {prepared}; commit or roll them back"),
-        (subscriptions, f"subscriptions: {subscriptions}; drop them"),
-        (slots, f"logical replication slots: {slots}; drop them"),
-        (
-            sessions,
-            f"sessions that the operator's login may not end: {sessions}; end them",
-        ),
-    )
-    return tuple(sentence for is_there, sentence in found if is_there)
-
-
 async def observe_verifier(
     connection: Connection, role: str, *, keyring: Keyring
 ) -> str | None:
@@ -419,22 +309,6 @@ async def observe_verifier(
         if stored is not None:
             return keyring.fingerprint(SecretText(stored), role=role)
     return None
-
-
-async def observe_homes(connection: Connection, role: str) -> frozenset[str]:
-    """Read in which schemas of the connected database a role owns anything."""
-    rows = await read_rows(connection, _HOMES, role=role)
-    return frozenset(schema for (schema,) in rows)
-
-
-async def observe_is_plain(connection: Connection, role: str) -> bool:
-    """Tell whether a role owns only what runs no code with the rights of its owner.
-
-    Looks at the connected database: schemas, types, sequences, and tables without
-    triggers, rules, and indexes on expressions are plain.
-    """
-    ((is_plain,),) = await read_rows(connection, _PLAIN, role=role)
-    return bool(is_plain)
 
 
 def _settings(pairs: Collection[str]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from pg_operator.plan.role_references import RoleStanding, role_standing
 from pg_operator.plan.state import Dependencies, RoleState
 from pg_operator.postgres.apply import apply
 from pg_operator.postgres.errors import ObjectInUse
-from pg_operator.postgres.observe import (
+from pg_operator.postgres.observe_dependencies import (
     observe_drop_blockers,
     observe_homes,
     observe_is_plain,

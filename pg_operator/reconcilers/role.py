@@ -24,11 +24,8 @@ from pg_operator.plan.state import (
     RoleState,
 )
 from pg_operator.postgres.apply import Applied, apply
-from pg_operator.postgres.observe import (
-    observe_dependencies,
-    observe_role,
-    observe_verifier,
-)
+from pg_operator.postgres.observe import observe_role, observe_verifier
+from pg_operator.postgres.observe_dependencies import observe_dependencies
 from pg_operator.reconcilers.binding import (
     Binding,
     read_password,

@@ -21,7 +21,7 @@ from pg_operator.plan.privileges import RevokePrivileges
 from pg_operator.plan.rights import missing_rights
 from pg_operator.postgres.apply import apply
 from pg_operator.postgres.errors import DatabaseRefused, MissingPrivilege
-from pg_operator.postgres.observe import (
+from pg_operator.postgres.observe_dependencies import (
     observe_dependencies,
     observe_drop_blockers,
     observe_homes,

@@ -18,10 +18,10 @@ from pg_operator.postgres.connect import Connection
 from pg_operator.postgres.observe import (
     observe_catalog,
     observe_database,
-    observe_dependencies,
     observe_role,
     observe_server,
 )
+from pg_operator.postgres.observe_dependencies import observe_dependencies
 from pg_operator.postgres.observe_privileges import observe_grants
 from tests.integration.postgres_bed import Bed, open_bed
 from tests.unit.plan_examples import everything

@@ -20,10 +20,8 @@ from pg_operator.postgres.errors import (
     DatabaseRefused,
     Rejected,
 )
-from pg_operator.postgres.observe import (
-    observe_catalog,
-    observe_drop_blockers,
-)
+from pg_operator.postgres.observe import observe_catalog
+from pg_operator.postgres.observe_dependencies import observe_drop_blockers
 from tests.integration.postgres_bed import Bed, run_as_superuser
 from tests.localcluster.postgres import PostgresServer
 from tests.unit.plan_examples import everything, securables

@@ -27,7 +27,7 @@ from pg_operator.plan.privileges import GrantPrivileges
 from pg_operator.plan.state import Grant, RoleState, Securable
 from pg_operator.postgres.apply import Applied, apply
 from pg_operator.postgres.dsn import parse_dsn
-from pg_operator.postgres.observe import observe_dependencies
+from pg_operator.postgres.observe_dependencies import observe_dependencies
 from pg_operator.reconcilers.permissions import Resolved, _Entry, _resolve_entry
 from pg_operator.reconcilers.servers import Link
 from tests.integration.postgres_bed import Bed, run_as_superuser

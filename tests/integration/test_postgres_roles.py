@@ -27,7 +27,7 @@ from pg_operator.plan.state import (
 )
 from pg_operator.postgres.apply import apply
 from pg_operator.postgres.errors import AlreadyExistsNow, ObjectInUse, Rejected
-from pg_operator.postgres.observe import (
+from pg_operator.postgres.observe_dependencies import (
     observe_dependencies,
     observe_homes,
     observe_is_plain,
