@@ -19,7 +19,9 @@ LISTS: Final = frozenset(
         "temp_tablespaces",
     }
 )
-_ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^,"]*))\s*(?:,|\Z)')
+# Possessive throughout: tenants write these values, and one that matches nowhere must
+# not be tried in every way that its spaces can be shared out.
+_ITEM = re.compile(r'\s*+(?:"((?:[^"]|"")*+)"\s*+|([^,"]*+))(?:,|\Z)')
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 

@@ -121,6 +121,13 @@ def test_values_compare_as_postgresql_stores_them(
     assert normalize(name, expected) == expected
 
 
+@pytest.mark.parametrize("part", [" ", " ,", '""', '"" ', ' "'])
+def test_value_that_matches_nowhere_is_given_up_at_once(part: str) -> None:
+    # Tried in every way that its spaces can be shared out, it would take for ever.
+    value = f'{part * 20_000}"x'
+    assert normalize("search_path", value)
+
+
 @pytest.mark.parametrize("limit", [0, 1])
 def test_limit_that_would_shut_us_out_comes_after_the_schemas(limit: int) -> None:
     last = (
