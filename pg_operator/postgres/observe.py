@@ -21,6 +21,7 @@ from pg_operator.plan.state import (
     Securable,
     Server,
 )
+from pg_operator.postgres.bounds import BOUNDS
 from pg_operator.postgres.connect import Connection
 from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.observe_objects import observe_objects, resolve_functions
@@ -58,9 +59,12 @@ SELECT d.oid::bigint, r.rolname::text,
              FROM pg_catalog.aclexplode(
                  coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) AS a
              WHERE a.grantee = 0),
-       (SELECT s.setconfig FROM pg_catalog.pg_db_role_setting AS s
-        WHERE s.setdatabase = d.oid AND s.setrole = 0),
-       pg_catalog.shobj_description(d.oid, 'pg_database'),
+       ARRAY(SELECT pair FROM pg_catalog.pg_db_role_setting AS s
+             CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS pair
+             WHERE s.setdatabase = d.oid AND s.setrole = 0
+               AND pg_catalog.octet_length(pair) <= %(longest_setting)s),
+       (SELECT c FROM pg_catalog.shobj_description(d.oid, 'pg_database') AS c
+        WHERE pg_catalog.octet_length(c) <= %(longest_comment)s),
        coalesce(j.row ->> 'datlocprovider', 'c'),
        coalesce(j.row ->> 'datlocale', j.row ->> 'daticulocale', d.datcollate::text),
        t.spcname::text
@@ -103,8 +107,10 @@ SELECT r.oid::bigint, r.rolcanlogin, r.rolsuper, r.rolconnlimit,
         FROM pg_catalog.pg_db_role_setting AS s
         CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS pair
         LEFT JOIN pg_catalog.pg_database AS d ON d.oid = s.setdatabase
-        WHERE s.setrole = r.oid),
-       pg_catalog.shobj_description(r.oid, 'pg_authid')
+        WHERE s.setrole = r.oid
+          AND pg_catalog.octet_length(pair) <= %(longest_setting)s),
+       (SELECT c FROM pg_catalog.shobj_description(r.oid, 'pg_authid') AS c
+        WHERE pg_catalog.octet_length(c) <= %(longest_comment)s)
 FROM pg_catalog.pg_roles AS r
 WHERE r.rolname = %(name)s
 """
@@ -175,7 +181,7 @@ async def observe_database(
     The names of settings are in lower case, as PostgreSQL compares them. A connection
     limit of -2 says that a DROP DATABASE was interrupted.
     """
-    rows = await read_rows(connection, _DATABASE, name=name)
+    rows = await read_rows(connection, _DATABASE, name=name, **BOUNDS)
     if not rows:
         return DatabaseState(name, exists=False, mark=None)
     oid, owner, encoding, allows, limit, public, settings, comment, *made = rows[0]
@@ -191,7 +197,7 @@ async def observe_database(
         allow_connections=allows,
         connection_limit=limit,
         public_privileges=frozenset(public),
-        settings=_settings(settings or ()),
+        settings=_settings(settings),
         mark=mark,
         comment=comment if mark is None else None,
     )
@@ -207,7 +213,7 @@ async def observe_role(
     """
     # 16 split membership into using a role's privileges and becoming the role.
     becoming = "SET" if connection.info.server_version >= 160000 else "MEMBER"
-    rows = await read_rows(connection, _ROLE, name=name, set=becoming)
+    rows = await read_rows(connection, _ROLE, name=name, set=becoming, **BOUNDS)
     if not rows:
         return RoleState(name, exists=False, mark=None)
     (

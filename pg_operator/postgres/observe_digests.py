@@ -3,6 +3,7 @@
 from typing import Final, LiteralString
 
 from pg_operator.api.specs import Kind
+from pg_operator.postgres.bounds import BOUNDS
 from pg_operator.postgres.connect import Connection
 from pg_operator.postgres.rows import read_rows
 
@@ -18,9 +19,14 @@ SELECT 'DatabaseRole', r.rolname::text, pg_catalog.hashtextextended(
         r.rolconnlimit, r.rolvaliduntil,
         (SELECT pg_catalog.string_agg(m::text, '|' ORDER BY m::text)
          FROM pg_catalog.pg_auth_members AS m WHERE m.member = r.oid),
-        (SELECT pg_catalog.string_agg(s::text, '|' ORDER BY s::text)
-         FROM pg_catalog.pg_db_role_setting AS s WHERE s.setrole = r.oid),
-        pg_catalog.shobj_description(r.oid, 'pg_authid'), d.digest), 0)
+        (SELECT pg_catalog.string_agg(pair, '|' ORDER BY s.setdatabase, number)
+         FROM pg_catalog.pg_db_role_setting AS s
+         CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig)
+             WITH ORDINALITY AS each (pair, number)
+         WHERE s.setrole = r.oid
+           AND pg_catalog.octet_length(pair) <= %(longest_setting)s),
+        (SELECT c FROM pg_catalog.shobj_description(r.oid, 'pg_authid') AS c
+         WHERE pg_catalog.octet_length(c) <= %(longest_comment)s), d.digest), 0)
 FROM pg_catalog.pg_roles AS r
 LEFT JOIN (
     SELECT refobjid, pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat_ws(
@@ -31,10 +37,14 @@ LEFT JOIN (
 UNION ALL
 SELECT 'Database', d.datname::text, pg_catalog.hashtextextended(
     pg_catalog.concat_ws('|', d.oid, d.datdba, d.datallowconn, d.datconnlimit, d.datacl,
-        (SELECT pg_catalog.string_agg(s::text, '|' ORDER BY s::text)
+        (SELECT pg_catalog.string_agg(pair, '|' ORDER BY number)
          FROM pg_catalog.pg_db_role_setting AS s
-         WHERE s.setdatabase = d.oid AND s.setrole = 0),
-        pg_catalog.shobj_description(d.oid, 'pg_database'), s.digest), 0)
+         CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig)
+             WITH ORDINALITY AS each (pair, number)
+         WHERE s.setdatabase = d.oid AND s.setrole = 0
+           AND pg_catalog.octet_length(pair) <= %(longest_setting)s),
+        (SELECT c FROM pg_catalog.shobj_description(d.oid, 'pg_database') AS c
+         WHERE pg_catalog.octet_length(c) <= %(longest_comment)s), s.digest), 0)
 FROM pg_catalog.pg_database AS d
 LEFT JOIN (
     SELECT dbid, pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat_ws(
@@ -53,5 +63,5 @@ async def observe_digests(connection: Connection) -> Digests:
     holds privileges on do; not when a role holds other privileges on the same object.
     Schemas of the bootstrap superuser are on no record.
     """
-    rows = await read_rows(connection, _DIGESTS)
+    rows = await read_rows(connection, _DIGESTS, **BOUNDS)
     return {(kind, name): digest for kind, name, digest in rows}

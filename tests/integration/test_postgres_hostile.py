@@ -10,11 +10,13 @@ from pg_operator.api.secret import SecretText
 from pg_operator.plan.operations import MarkDatabase, MarkRole
 from pg_operator.plan.privileges import GrantPrivileges
 from pg_operator.plan.state import Claimant, Grant, Mark, Securable, UnverifiedMark
+from pg_operator.postgres.bounds import LONGEST_COMMENT
 from pg_operator.postgres.connect import LOGIN_TRIGGERS, ServerConnections
 from pg_operator.postgres.dsn import Dsn, parse_dsn
 from pg_operator.postgres.errors import DatabaseRefused, ServerUnreachable
 from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.observe import observe_catalog, observe_role
+from pg_operator.postgres.observe_digests import observe_digests
 from tests.integration.postgres_bed import (
     Bed,
     evil_aclexplode,
@@ -330,3 +332,31 @@ async def _comment(bed: Bed, role: str) -> str:
         )
         ((comment,),) = await cursor.fetchall()
     return str(comment)
+
+
+async def test_texts_of_any_length_are_not_read(
+    bed: Bed, theirs: tuple[str, str]
+) -> None:
+    database, tenant = theirs
+    too_long = LONGEST_COMMENT + 1
+    async with bed.login(tenant, database) as connection:
+        for statement in (
+            f"COMMENT ON DATABASE {database} IS %L",
+            f"ALTER DATABASE {database} SET application_name TO %L",
+            f"ALTER ROLE {tenant} SET application_name TO %L",
+        ):
+            await connection.execute(
+                f"DO $$BEGIN EXECUTE format('{statement}',"
+                f" repeat('x', {too_long})); END$$"
+            )
+    state = await bed.database(database)
+    assert (state.mark, state.comment, state.settings) == (None, None, {})
+    assert (await bed.role(tenant)).parameters == {}
+    async with bed.connections.session() as connection:
+        before = await observe_digests(connection)
+    await bed.execute(f"ALTER ROLE {tenant} SET work_mem TO '8MB'")
+    async with bed.connections.session() as connection:
+        after = await observe_digests(connection)
+    changed = {place for place in after if after[place] != before.get(place)}
+    assert ("DatabaseRole", tenant) in changed
+    assert ("Database", database) not in changed

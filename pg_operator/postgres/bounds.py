@@ -1,0 +1,19 @@
+"""How much is read of what a tenant may make as long as it likes, up to a gigabyte.
+
+An owner comments on its database and every role sets parameters of its own, and one
+controller reads them all: what is longer counts as not there.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+# Bytes. Several times what is ever written here: a mark is no longer than the spec
+# whose grants it records, and a value in a spec has 1024 characters.
+LONGEST_COMMENT: Final = 4 * 1024 * 1024
+LONGEST_SETTING: Final = 16 * 1024
+
+# What the queries call them.
+BOUNDS: Final[Mapping[str, int]] = MappingProxyType(
+    {"longest_comment": LONGEST_COMMENT, "longest_setting": LONGEST_SETTING}
+)
