@@ -30,7 +30,14 @@ from pg_operator.reconcilers.database import (
     database_ownership,
     observe_shared_database,
 )
-from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
+from pg_operator.reconcilers.outcome import (
+    Event,
+    Key,
+    Object,
+    Outcome,
+    is_deleting,
+    key_of,
+)
 from pg_operator.reconcilers.progress import Blocked
 from pg_operator.reconcilers.reach import find_cluster
 from pg_operator.reconcilers.references import link_to
@@ -101,7 +108,9 @@ async def finalize_role(context: Context, key: Key, role: Object) -> Outcome:
         return Outcome(release=True)
     policy = effective_role_policy(declared, dependencies, mark=observed.mark)
     if policy != "Retain":
-        _await_databases(context, role, dependencies, patient=declared is None)
+        await _await_databases(
+            context, link, role, dependencies, patient=declared is None
+        )
     heir, _ = await observe_shared_role(context, link, heir_name(claimant))
     if policy == "Delete" and (heir.login is True or heir.superuser is True):
         raise deletion_blocked(
@@ -232,8 +241,13 @@ def deletion_blocked(why: str, *, requeue_after: timedelta | None = None) -> Blo
     )
 
 
-def _await_databases(
-    context: Context, role: Object, dependencies: Dependencies, *, patient: bool
+async def _await_databases(
+    context: Context,
+    link: Link,
+    role: Object,
+    dependencies: Dependencies,
+    *,
+    patient: bool,
 ) -> None:
     """Wait for databases that are being dropped with all that the role owns.
 
@@ -249,6 +263,8 @@ def _await_databases(
         database
         for database in context.objects.of_cluster("Database", cluster)
         if database["spec"].get("deletionPolicy") == "Delete"
+        and database["spec"].get("name") in owned
+        and await _has_its_database(context, link, database)
     ]
     going = {
         database["spec"].get("name")
@@ -280,6 +296,19 @@ def _terminating_for(context: Context, obj: Object) -> timedelta:
     """Return how long ago an object's deletion began."""
     began = datetime.fromisoformat(obj["metadata"]["deletionTimestamp"])
     return context.now() - began
+
+
+async def _has_its_database(context: Context, link: Link, database: Object) -> bool:
+    """Tell whether deleting a Database drops the database, and not only a claim to it.
+
+    One that lost the name to another would have roles wait that it has nothing to do
+    with, for as long as its namespace likes.
+    """
+    claimant = context.claimant(key_of("Database", database))
+    if claimant is None:
+        return False
+    observed = await observe_shared_database(context, link, database["spec"]["name"])
+    return database_ownership(context, link, observed, claimant).may_delete
 
 
 def _is_going(context: Context, database: Object) -> bool:

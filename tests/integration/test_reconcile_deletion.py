@@ -56,6 +56,23 @@ async def test_role_whose_database_stays_is_disabled_after_a_moment(
     assert (state.exists, state.login) == (True, False)
 
 
+async def test_role_does_not_wait_for_another_namespaces_claim_to_its_database(
+    stage: Stage, bed: Bed
+) -> None:
+    role, _ = await declare(stage, bed)
+    rival = stage.put(
+        "Database",
+        "rival",
+        {"name": bed.name("db"), **MAIN, "deletionPolicy": "Delete"},
+        namespace="b",
+    )
+    assert (await stage.reconcile(rival))[0] == "Conflict"
+    stage.delete(rival)  # and held by a finalizer of its own
+    stage.delete(role)
+    stage.now += timedelta(seconds=11)
+    assert (await stage.reconcile(role))[2].release
+
+
 async def test_database_whose_drop_was_cut_off_is_made_anew_only_if_it_may_be_dropped(
     stage: Stage, bed: Bed, server: PostgresServer
 ) -> None:
