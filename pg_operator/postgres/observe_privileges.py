@@ -176,11 +176,6 @@ async def observe_creators(
     return found
 
 
-async def observe_grants(connection: Connection, role: str) -> Grants:
-    """Read what a role holds itself inside the connected database."""
-    return (await observe_holdings(connection, role)).grants
-
-
 async def observe_database_grants(connection: Connection, role: str) -> Grants:
     """Read what a role holds itself on databases, from any database."""
     return (await observe_database_holdings(connection, role)).grants

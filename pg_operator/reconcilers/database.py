@@ -9,13 +9,7 @@ from pg_operator.api.conditions import Reason
 from pg_operator.api.guard import Held, guard
 from pg_operator.api.specs import DatabaseClusterSpec, DatabaseSpec
 from pg_operator.api.validation import refusal, validate_database
-from pg_operator.kube.services import (
-    Endpoint,
-    ServiceOwner,
-    ServiceStatus,
-    apply_service,
-    remove_service,
-)
+from pg_operator.kube.services import ServiceStatus
 from pg_operator.plan.batches import Plan
 from pg_operator.plan.deletion import INTERRUPTED_DROP
 from pg_operator.plan.desired import (
@@ -58,6 +52,7 @@ from pg_operator.reconcilers.reach import check_allowed, find_cluster, terminati
 from pg_operator.reconcilers.references import link_to
 from pg_operator.reconcilers.role_references import resolve_roles
 from pg_operator.reconcilers.servers import Link
+from pg_operator.reconcilers.service import reconcile_service
 from pg_operator.reconcilers.templates import check_creation
 from pg_operator.reconcilers.witness import mark_restored
 
@@ -112,7 +107,7 @@ async def reconcile_database(context: Context, key: Key, database: Object) -> Ou
     pending += applied.pending
     if owned in CREATED:
         observed = await observe_shared_database(context, link, spec.name)
-    service = await _reconcile_service(context, key, database, spec, link)
+    service = await reconcile_service(context, key, database, spec, link)
     if seen.is_full and pending == (seen.refused,) and is_current(database):
         pending = ()  # what others take up says nothing about what was true before
     outcome = _outcome(
@@ -255,58 +250,6 @@ def _held(held: Sequence[Held]) -> Iterator[Pending]:
     """Say what is wrong with the entries that were left out."""
     for part in held:
         yield Pending(part.error.path, Reason.INVALID_SPEC, part.error.message)
-
-
-async def _reconcile_service(
-    context: Context, key: Key, database: Object, spec: DatabaseSpec, link: Link
-) -> ServiceStatus | None:
-    """Make the Service true, and remove one that left the spec."""
-    wanted, had = spec.database_service_name, database.get("status", {}).get("service")
-    if had and had != wanted:
-        await remove_service(
-            context.kubernetes,
-            namespace=key.namespace,
-            name=had,
-            owners=_service_owners(context, key, spec, had),
-            cluster=spec.database_cluster_ref.name,
-        )
-    owners = _service_owners(context, key, spec, wanted)
-    if wanted is None or not owners:
-        # Deleted meanwhile: a Service that is nobody's would never be collected.
-        return None
-    port, *others = set(link.dsn.ports)
-    if others:
-        return ServiceStatus(
-            ready=False,
-            reason="ServiceUnsupported",
-            message="spec.databaseServiceName: the DSN's hosts listen on different "
-            "ports, and a Service has one for all; connect to the hosts directly",
-        )
-    return await apply_service(
-        context.kubernetes,
-        namespace=key.namespace,
-        name=wanted,
-        endpoint=Endpoint(link.dsn.hosts, port),
-        owners=owners,
-        cluster=spec.database_cluster_ref.name,
-    )
-
-
-def _service_owners(
-    context: Context, key: Key, spec: DatabaseSpec, service: str | None
-) -> list[ServiceOwner]:
-    """Return the living Databases of namespace and cluster that declare a Service."""
-    sharing = [
-        database["metadata"]
-        for database in context.objects.of_cluster(
-            "Database", spec.database_cluster_ref.name
-        )
-        if database["metadata"]["namespace"] == key.namespace
-        and database["spec"].get("databaseServiceName") == service
-        and not is_deleting(database)
-    ]
-    owners = [ServiceOwner(metadata["name"], metadata["uid"]) for metadata in sharing]
-    return sorted(owners, key=lambda owner: owner.name)
 
 
 def _outcome(

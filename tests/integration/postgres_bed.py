@@ -9,7 +9,10 @@ import psycopg
 from psycopg import conninfo, sql
 
 from pg_operator.api.secret import SecretText
+from pg_operator.api.specs import DatabaseRoleSpec
 from pg_operator.plan.batches import Plan
+from pg_operator.plan.desired import Entitlements, desired_role
+from pg_operator.plan.diff import diff
 from pg_operator.plan.operations import (
     AlterDatabase,
     CreateDatabase,
@@ -41,7 +44,7 @@ from pg_operator.postgres.observe import (
     observe_role,
     observe_server,
 )
-from pg_operator.postgres.observe_privileges import observe_grants
+from pg_operator.postgres.observe_privileges import observe_holdings
 from tests.unit.plan_examples import securables
 
 PASSWORD = "correct horse § battery"
@@ -92,7 +95,24 @@ class Bed:
     async def grants(self, role: str, *, database: str) -> Grants:
         """Observe what a role holds inside a database."""
         async with self.connections.session(database) as connection:
-            return await observe_grants(connection, role)
+            return (await observe_holdings(connection, role)).grants
+
+    async def plan_role(
+        self, spec: DatabaseRoleSpec, entitlements: Entitlements
+    ) -> Plan:
+        """Plan what a role is entitled to, and leave its privileges alone."""
+        observed = await self.role(spec.role_name)
+        desired = desired_role(
+            spec,
+            claimant=self.claimant("DatabaseRole"),
+            observed=observed,
+            server=self.server,
+            password=None,
+            grants=observed.grants,
+            scope=frozenset(),
+            entitlements=entitlements,
+        )
+        return diff(desired, observed)
 
     async def create_database(self, name: str) -> None:
         """Create a database the way the plan does, up to its opening."""

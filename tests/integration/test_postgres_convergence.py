@@ -22,7 +22,7 @@ from pg_operator.postgres.observe import (
     observe_server,
 )
 from pg_operator.postgres.observe_dependencies import observe_dependencies
-from pg_operator.postgres.observe_privileges import observe_grants
+from pg_operator.postgres.observe_privileges import observe_holdings
 from tests.integration.postgres_bed import Bed, open_bed
 from tests.unit.plan_examples import everything
 
@@ -75,7 +75,7 @@ async def plan_role(bed: Bed, spec: DatabaseRoleSpec) -> Plan:
     (permission,) = spec.permissions
     async with bed.connections.session(permission.database) as connection:
         catalog = await observe_catalog(connection, wanted=wanted_objects(permission))
-        held = await observe_grants(connection, spec.role_name)
+        held = (await observe_holdings(connection, spec.role_name)).grants
     observed = replace(observed, grants=observed.grants | held)
     version = bed.server.version_number
     grants, pending = desired_grants(
@@ -182,7 +182,7 @@ async def _observe_all(
     database, role = bed.name("shop"), bed.name("app")
     await observe_server(connection)
     await observe_catalog(connection, wanted=everything(database, "app"))
-    await observe_grants(connection, role)
+    await observe_holdings(connection, role)
     await observe_dependencies(connection, role)
     return (
         await observe_database(connection, database, keyring=bed.keyring),

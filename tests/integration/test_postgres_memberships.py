@@ -8,8 +8,7 @@ from psycopg import errors
 
 from pg_operator.api.specs import DatabaseRoleSpec
 from pg_operator.plan.batches import Plan
-from pg_operator.plan.desired import Entitlements, desired_role
-from pg_operator.plan.diff import diff
+from pg_operator.plan.desired import Entitlements
 from pg_operator.plan.memberships import desired_memberships
 from pg_operator.plan.operations import GrantMembership
 from pg_operator.plan.rights import MEMBERSHIP_OPTIONS
@@ -32,21 +31,9 @@ async def plan(bed: Bed, role: str, *entries: dict[str, object]) -> Plan:
             "memberOf": list(entries),
         }
     )
-    observed = await bed.role(role)
     version = bed.server.version_number
-    desired = desired_role(
-        spec,
-        claimant=bed.claimant("DatabaseRole"),
-        observed=observed,
-        server=bed.server,
-        password=None,
-        grants=observed.grants,
-        scope=frozenset(),
-        entitlements=Entitlements(
-            desired_memberships(spec.member_of, server_version=version)
-        ),
-    )
-    return diff(desired, observed)
+    memberships = desired_memberships(spec.member_of, server_version=version)
+    return await bed.plan_role(spec, Entitlements(memberships))
 
 
 async def join(bed: Bed, role: str, *entries: dict[str, object]) -> Applied:

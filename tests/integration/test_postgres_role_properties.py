@@ -7,8 +7,7 @@ import pytest
 
 from pg_operator.api.specs import DatabaseRoleSpec
 from pg_operator.plan.batches import Plan
-from pg_operator.plan.desired import Entitlements, desired_role
-from pg_operator.plan.diff import diff
+from pg_operator.plan.desired import Entitlements
 from pg_operator.plan.role_properties import desired_properties
 from pg_operator.plan.state import RoleParameter
 from pg_operator.postgres.apply import Applied
@@ -31,26 +30,14 @@ async def plan(
         contexts = await observe_parameter_contexts(
             connection, {parameter.name for parameter in parameters}
         )
-    observed = await bed.role(role)
-    desired = desired_role(
-        spec,
-        claimant=bed.claimant("DatabaseRole"),
-        observed=observed,
-        server=bed.server,
-        password=None,
-        grants=observed.grants,
-        scope=frozenset(),
-        entitlements=Entitlements(
-            properties=desired_properties(
-                spec.attributes,
-                parameters,
-                allowed_attributes=allowed,
-                allowed_parameters=allowed,
-                contexts=contexts,
-            )
-        ),
+    properties = desired_properties(
+        spec.attributes,
+        parameters,
+        allowed_attributes=allowed,
+        allowed_parameters=allowed,
+        contexts=contexts,
     )
-    return diff(desired, observed)
+    return await bed.plan_role(spec, Entitlements(properties=properties))
 
 
 async def declare(
