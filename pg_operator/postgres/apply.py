@@ -6,6 +6,7 @@ import dataclasses
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from typing import Final, TypeVar
 
@@ -328,7 +329,12 @@ async def _look_again(
     applied = Applied()
     for role, shared in sorted({_place_of(operation) for operation in unchecked}):
         those = [each for each in unchecked if _place_of(each) == (role, shared)]
-        observe = observe_database_holdings if shared else observe_holdings
+        schemas = frozenset(on.schema for each in those for on in each.on)
+        observe = (
+            observe_database_holdings
+            if shared
+            else partial(observe_holdings, owned_in=schemas)
+        )
         holdings = await observe(connection, role)
         if left := _left(those, holdings.grants):
             await revoke_as_grantors(connection, role, left, holdings)

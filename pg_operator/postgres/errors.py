@@ -6,7 +6,8 @@ PostgresError
 ├── AuthenticationFailed  the server does not take the DSN's login
 ├── ServerRefused         reachable, but busy, starting, stopping or read-only
 ├── DatabaseRefused       the server is fine, one database lets nobody in
-│   └── DatabaseFull      its connection limit is reached
+│   ├── DatabaseFull      its connection limit is reached
+│   └── DatabaseTooLarge  there is more in it than we read
 ├── MissingPrivilege      the operator's login may not do it
 ├── ObjectInUse           something else uses or depends on the object
 ├── AlreadyExistsNow      made by someone else since we looked
@@ -66,6 +67,12 @@ class DatabaseFull(DatabaseRefused):
     """All the connections that its limit allows are taken."""
 
     reason = "DatabaseFull"
+
+
+class DatabaseTooLarge(DatabaseRefused):
+    """There is more in it of what was asked for than one controller should hold."""
+
+    reason = "DatabaseTooLarge"
 
 
 class MissingPrivilege(PostgresError):

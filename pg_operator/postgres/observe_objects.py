@@ -12,7 +12,7 @@ import psycopg
 from pg_operator.api.specs import WILDCARD
 from pg_operator.plan.state import Securable
 from pg_operator.postgres.connect import Connection
-from pg_operator.postgres.rows import read_rows
+from pg_operator.postgres.rows import read_bounded, read_rows
 
 # Of the schemas in `all_tables` every table, else those that are named; so for the
 # sequences. Columns are those of named tables.
@@ -167,7 +167,12 @@ def _is_about_text(error: psycopg.Error) -> bool:
 async def _observe_functions(
     connection: Connection, wanted: Collection[Securable]
 ) -> set[Securable]:
-    rows = await read_rows(connection, _FUNCTIONS, schemas=[on.schema for on in wanted])
+    rows = await read_bounded(
+        connection,
+        _FUNCTIONS,
+        what="functions",
+        schemas=[on.schema for on in wanted],
+    )
     return {Securable("function", connection.info.dbname, *names) for names in rows}
 
 
@@ -175,9 +180,10 @@ async def _observe_types(
     connection: Connection, wanted: Collection[Securable]
 ) -> set[Securable]:
     named = [on for on in wanted if on.name != WILDCARD]
-    rows = await read_rows(
+    rows = await read_bounded(
         connection,
         _TYPES,
+        what="types",
         all=[on.schema for on in wanted if on.name == WILDCARD],
         schemas=[on.schema for on in named],
         names=[on.name for on in named],
@@ -190,9 +196,10 @@ async def _observe_relations(
 ) -> set[Securable]:
     named = [on for on in wanted if on.name != WILDCARD]
     everything = [on for on in wanted if on.name == WILDCARD]
-    rows = await read_rows(
+    rows = await read_bounded(
         connection,
         _OBJECTS,
+        what="tables and sequences",
         schemas=sorted({on.schema for on in wanted}),
         all_tables=[on.schema for on in everything if on.kind == "table"],
         all_sequences=[on.schema for on in everything if on.kind == "sequence"],

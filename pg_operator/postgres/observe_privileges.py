@@ -16,7 +16,7 @@ from pg_operator.plan.creators import Creators
 from pg_operator.plan.state import Grant, Grants, Securable
 from pg_operator.postgres.connect import Connection
 from pg_operator.postgres.marks import PREFIX
-from pg_operator.postgres.rows import read_rows
+from pg_operator.postgres.rows import read_bounded, read_rows
 
 _DATABASE_GRANTS: Final = """
 SELECT DISTINCT d.datname::text, a.privilege_type,
@@ -102,6 +102,8 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid = o.home
 CROSS JOIN LATERAL pg_catalog.aclexplode(o.acl) AS a
 WHERE a.grantee = (SELECT oid FROM role)
   AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND (o.owner <> a.grantee OR %(owned_in)s::text[] IS NULL
+       OR n.nspname = ANY (%(owned_in)s))
 """
 
 # Of the roles that our login may set default privileges for. Managed ones carry our
@@ -134,14 +136,28 @@ class Holdings:
     granted_by: Mapping[str, Grants] = field(default_factory=dict)
 
 
-async def observe_holdings(connection: Connection, role: str) -> Holdings:
-    """Read what a role holds itself inside the connected database."""
+async def observe_holdings(
+    connection: Connection, role: str, *, owned_in: Collection[str] | None = None
+) -> Holdings:
+    """Read what a role holds itself inside the connected database.
+
+    What it holds as an owner, which is everything that an application made, is read
+    in the schemas `owned_in` only; None for all.
+
+    Raises:
+        DatabaseTooLarge: that is more than is read.
+    """
     database = connection.info.dbname
     owned = set[Securable]()
     granted_by: defaultdict[str, set[Grant]] = defaultdict(set)
-    for *names, privilege, is_grantable, is_owner, grantor in await read_rows(
-        connection, _HOLDINGS, role=role
-    ):
+    rows = await read_bounded(
+        connection,
+        _HOLDINGS,
+        what="privileges of the role",
+        role=role,
+        owned_in=None if owned_in is None else sorted(owned_in),
+    )
+    for *names, privilege, is_grantable, is_owner, grantor in rows:
         kind, schema, name, column, creator = names
         on = Securable(kind, database, schema, name, column, creator)
         # An owner may always pass on what it has.

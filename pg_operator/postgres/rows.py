@@ -2,8 +2,10 @@
 
 from typing import Any, LiteralString
 
+from pg_operator.postgres import bounds
 from pg_operator.postgres.connect import Connection
 from pg_operator.postgres.encodings import show_any_bytes
+from pg_operator.postgres.errors import DatabaseTooLarge
 
 
 async def read_rows(
@@ -19,3 +21,19 @@ async def read_rows(
         show_any_bytes(cursor)
         await cursor.execute(query, parameters)
         return await cursor.fetchall()
+
+
+async def read_bounded(
+    connection: Connection, query: LiteralString, *, what: str, **parameters: object
+) -> list[tuple[Any, ...]]:
+    """Return all rows of a query on what tenants make; `what` is like "tables".
+
+    Raises:
+        DatabaseTooLarge: there are more than `bounds.MOST_ROWS`.
+    """
+    most = bounds.MOST_ROWS
+    limited = query + "LIMIT %(most)s"
+    rows = await read_rows(connection, limited, most=most + 1, **parameters)
+    if len(rows) > most:
+        raise DatabaseTooLarge(f"there are more than {most} {what} in the database")
+    return rows

@@ -230,13 +230,16 @@ async def _resolve_entry(
     if entry.database.allow_connections is not True:
         return _leave_shut(entry, observed, "the database does not accept connections")
     wanted = frozenset() if permission is None else wanted_objects(permission)
+    schemas = () if permission is None else permission.schemas
     holdings = Holdings()
     creators = NOBODY
     try:
         async with link.connections.session(name) as connection:
             catalog = await observe_catalog(connection, wanted=wanted)
             if observed.exists:
-                holdings = await observe_holdings(connection, role)
+                holdings = await observe_holdings(
+                    connection, role, owned_in={schema.name for schema in schemas}
+                )
             if permission is not None:
                 creators = await creators_of(
                     connection, permission, role=role, declared=declared
@@ -292,7 +295,7 @@ def _leave_shut(entry: _Entry, observed: RoleState, why: str) -> Resolved:
         held = frozenset(grant for grant in held if grant.on.kind != "database")
     pending = entry.pending
     if held or entry.permission is not None or entry.must_enter:
-        message = f"{why}; its privileges are looked at again when it can be entered"
+        message = f"{why}; its privileges are left as they are, and looked at again"
         path = f"spec.permissions[{name}]"
         pending += (Pending(path, Reason.DATABASE_NOT_READY, message),)
     return Resolved(scope=held | entry.kept, pending=pending)

@@ -10,13 +10,20 @@ from pg_operator.api.secret import SecretText
 from pg_operator.plan.operations import MarkDatabase, MarkRole
 from pg_operator.plan.privileges import GrantPrivileges
 from pg_operator.plan.state import Claimant, Grant, Mark, Securable, UnverifiedMark
+from pg_operator.postgres import bounds
 from pg_operator.postgres.bounds import LONGEST_COMMENT
 from pg_operator.postgres.connect import LOGIN_TRIGGERS, ServerConnections
 from pg_operator.postgres.dsn import Dsn, parse_dsn
-from pg_operator.postgres.errors import DatabaseRefused, ServerUnreachable
+from pg_operator.postgres.errors import (
+    DatabaseRefused,
+    DatabaseTooLarge,
+    ServerUnreachable,
+)
 from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.observe import observe_catalog, observe_role
 from pg_operator.postgres.observe_digests import observe_digests
+from pg_operator.postgres.observe_objects import observe_objects
+from pg_operator.postgres.observe_privileges import observe_holdings
 from tests.integration.postgres_bed import (
     Bed,
     evil_aclexplode,
@@ -360,3 +367,29 @@ async def test_texts_of_any_length_are_not_read(
     changed = {place for place in after if after[place] != before.get(place)}
     assert ("DatabaseRole", tenant) in changed
     assert ("Database", database) not in changed
+
+
+async def test_more_than_can_be_held_is_not_read(
+    bed: Bed, theirs: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An owner makes a hundred thousand functions in seconds."""
+    database, tenant = theirs
+    async with bed.login(tenant, database) as connection:
+        await connection.execute(
+            "CREATE SCHEMA app; CREATE SCHEMA many;"
+            "DO $$BEGIN FOR i IN 1..20 LOOP EXECUTE format("
+            "'CREATE FUNCTION many.f%s() RETURNS int LANGUAGE sql AS $f$SELECT 1$f$',"
+            " i); END LOOP; END$$"
+        )
+    monkeypatch.setattr(bounds, "MOST_ROWS", 10)
+    functions = {Securable("function", database, "many", "*")}
+    async with bed.connections.session(database) as connection:
+        with pytest.raises(DatabaseTooLarge, match="more than 10 functions"):
+            await observe_objects(connection, functions)
+        with pytest.raises(DatabaseTooLarge, match="more than 10 privileges"):
+            await observe_holdings(connection, tenant, owned_in={"many"})
+        # What it owns elsewhere does not count.
+        holdings = await observe_holdings(connection, tenant, owned_in={"app"})
+    assert holdings.owned == {Securable("schema", database, "app")}
+    applied = await bed.grant(tenant, "USAGE", database=database, schema="app")
+    assert applied.pending == ()
