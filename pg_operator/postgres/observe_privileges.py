@@ -107,14 +107,19 @@ WHERE a.grantee = (SELECT oid FROM role)
 """
 
 # Of the roles that our login may set default privileges for. Managed ones carry our
-# mark; a forged one gains its role nothing.
+# mark; a forged one gains its role nothing. What PUBLIC may do concerns only those who
+# are let into the database or schema themselves: the others are other tenants'.
 _CREATORS: Final = """
 SELECT * FROM (
     SELECT n.nspname::text, r.rolname::text, r.oid = d.datdba AS owns_database,
            r.oid = n.nspowner AS owns_schema,
            coalesce(pg_catalog.starts_with(
                pg_catalog.shobj_description(r.oid, 'pg_authid'), %(prefix)s), false)
-           AND pg_catalog.has_schema_privilege(r.oid, n.oid, 'CREATE') AS writes
+           AND pg_catalog.has_schema_privilege(r.oid, n.oid, 'CREATE')
+           AND EXISTS (
+               SELECT FROM pg_catalog.aclexplode(d.datacl || n.nspacl) AS a
+               WHERE a.grantee <> 0
+                 AND pg_catalog.pg_has_role(r.oid, a.grantee, 'USAGE')) AS writes
     FROM pg_catalog.pg_namespace AS n
     JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()
     CROSS JOIN pg_catalog.pg_roles AS r

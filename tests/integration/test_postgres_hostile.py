@@ -23,7 +23,10 @@ from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.observe import observe_catalog, observe_role
 from pg_operator.postgres.observe_digests import observe_digests
 from pg_operator.postgres.observe_objects import observe_objects
-from pg_operator.postgres.observe_privileges import observe_holdings
+from pg_operator.postgres.observe_privileges import (
+    observe_creators,
+    observe_holdings,
+)
 from tests.integration.postgres_bed import (
     Bed,
     evil_aclexplode,
@@ -393,3 +396,21 @@ async def test_more_than_can_be_held_is_not_read(
     assert holdings.owned == {Securable("schema", database, "app")}
     applied = await bed.grant(tenant, "USAGE", database=database, schema="app")
     assert applied.pending == ()
+
+
+async def test_schema_open_to_everybody_makes_no_creators_of_strangers(
+    bed: Bed, theirs: tuple[str, str]
+) -> None:
+    """Else a tenant's `*` would set default privileges of every role of the server."""
+    database, tenant = theirs
+    for name in ("stranger", "guest", "writer"):
+        await bed.create_role(bed.name(name))
+    async with bed.login(tenant, database) as connection:
+        await connection.execute(
+            f"CREATE SCHEMA app; GRANT CREATE ON SCHEMA app TO PUBLIC, {tenant};"
+            f"GRANT CONNECT ON DATABASE {database} TO PUBLIC, {bed.name('guest')};"
+            f"GRANT CREATE ON SCHEMA app TO {bed.name('writer')}"
+        )
+    async with bed.connections.session(database) as connection:
+        creators = (await observe_creators(connection, ["app"]))["app"]
+    assert creators.everyone == {tenant, bed.name("guest"), bed.name("writer")}
