@@ -54,7 +54,7 @@ def test_what_the_guard_lets_through_is_valid_and_can_be_parsed(
         return
     guarded = guard(spec, errors)
     reported = [*guarded.stalled, *(held.error for held in guarded.held)]
-    assert sorted(reported, key=errors.index) == list(errors)
+    assert sorted(map(repr, reported)) == sorted(map(repr, errors))
     if not guarded.stalled:
         assert validate({"spec": guarded.spec}).errors == ()
         parse(guarded.spec)
