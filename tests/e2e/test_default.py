@@ -102,12 +102,17 @@ def test_samples_become_ready(installation: Installation) -> None:
 def test_invalid_samples_are_refused_through_the_service(
     installation: Installation,
 ) -> None:
+    kubectl = installation.cluster.kubectl
+    before = objects(kubectl)
     paths = sorted((SAMPLES / "invalid").glob("*.yaml"))
     assert paths
     for path in paths:
-        refused = installation.cluster.kubectl("apply", f"--filename={path}")
+        refused = kubectl("apply", f"--filename={path}")
         assert refused.returncode == 1, path
         assert path.with_suffix(".txt").read_text() in refused.stderr
+        # Of two documents the first is the object as it is stored.
+        kubectl("delete", f"--filename={path}", "--ignore-not-found")
+    assert objects(kubectl) == before
 
 
 @pytest.mark.usefixtures("samples")
