@@ -145,6 +145,20 @@ def test_service_follows_the_server_and_goes(installation: Installation) -> None
 
 
 @pytest.mark.usefixtures("samples")
+def test_connection_secret_of_another_name_takes_the_place_of_the_old_one(
+    installation: Installation,
+) -> None:
+    kubectl = installation.cluster.kubectl
+    old, new = "secret/shop-worker-connection", "secret/shop-worker-elsewhere"
+    password = kubectl.get(old)["data"]["password"]
+    patch = '{"spec": {"connectionSecret": {"name": "shop-worker-elsewhere"}}}'
+    kubectl.run("patch", "pgrole/shop-worker", "--type=merge", f"--patch={patch}")
+    assert wait_until(lambda: kubectl("get", old).returncode != 0, timeout=60)
+    assert wait_until(lambda: kubectl("get", new).returncode == 0, timeout=60)
+    assert kubectl.get(new)["data"]["password"] != password
+
+
+@pytest.mark.usefixtures("samples")
 def test_new_controller_goes_on_where_the_old_one_was(
     installation: Installation,
 ) -> None:
