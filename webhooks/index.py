@@ -13,7 +13,11 @@ from pg_operator.kube.client import Kubernetes
 from pg_operator.kube.errors import KubernetesError
 from pg_operator.reconcilers.outcome import Object
 from pg_operator.runtime.cache import Cache, CachedKind
-from pg_operator.runtime.listing import list_everything
+from pg_operator.runtime.listing import (
+    FIRST_RELIST_SECONDS,
+    list_again,
+    list_everything,
+)
 from pg_operator.runtime.watches import Watches, WatchesEnded
 from webhooks.claims import judge_claims
 
@@ -24,13 +28,11 @@ logger = logging.getLogger(__name__)
 class Pace:
     """How long things take, in seconds.
 
-    What was deleted between our first list and Kopf's, neither of them tells, nor does
-    a watch that was interrupted: hence the lists after `first_relist` and then every
-    `relist`.
+    Everything is listed anew after `first_relist` and then every `relist`.
     """
 
     again: float = 2.0
-    first_relist: float = 15.0
+    first_relist: float = FIRST_RELIST_SECONDS
     relist: float = 300.0
 
 
@@ -106,7 +108,14 @@ class Index:
         Raises:
             WatchesEnded: it did.
         """
-        listing = asyncio.create_task(self._list_again(kubernetes, jitter, pace))
+        listing = asyncio.create_task(
+            list_again(
+                lambda: self._list(kubernetes),
+                first=pace.first_relist,
+                every=pace.relist,
+                jitter=jitter,
+            )
+        )
         try:
             await Watches(self.take_event).run()
         finally:
@@ -117,15 +126,3 @@ class Index:
         if not self._is_known:
             logger.info("Knows who owns what")
         self._is_known = True
-
-    async def _list_again(
-        self, kubernetes: Kubernetes, jitter: Callable[[], float], pace: Pace
-    ) -> NoReturn:
-        delay = pace.first_relist
-        while True:
-            await asyncio.sleep(delay * jitter())
-            delay = pace.relist
-            try:
-                await self._list(kubernetes)
-            except KubernetesError as error:
-                logger.warning("Cannot list everything anew: %s", error)

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Final, NoReturn, TypeVar
+from typing import Final, TypeVar
 
 from prometheus_client import CollectorRegistry
 
@@ -27,7 +27,11 @@ from pg_operator.runtime.feed import Feed
 from pg_operator.runtime.health import Metrics, serve_health
 from pg_operator.runtime.jitter import spread
 from pg_operator.runtime.limits import Limits
-from pg_operator.runtime.listing import list_everything
+from pg_operator.runtime.listing import (
+    FIRST_RELIST_SECONDS,
+    list_again,
+    list_everything,
+)
 from pg_operator.runtime.queue import Backlog, WorkQueue
 from pg_operator.runtime.settings import ControllerSettings
 from pg_operator.runtime.watches import Watches
@@ -37,8 +41,6 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 START_AGAIN_SECONDS: Final = 2.0
-# What was deleted between our first list and Kopf's, neither of them tells.
-FIRST_RELIST_SECONDS: Final = 15.0
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -170,7 +172,14 @@ class Controller:
                 watching = [
                     group.create_task(self._watches.run()),
                     group.create_task(self._watch_secrets()),
-                    group.create_task(self._list_again()),
+                    group.create_task(
+                        list_again(
+                            self._list_everything,
+                            first=FIRST_RELIST_SECONDS,
+                            every=self._settings.relist.total_seconds(),
+                            jitter=spread,
+                        )
+                    ),
                 ]
                 await self._watches.begun()
                 await self._secrets_listed.wait()
@@ -266,17 +275,6 @@ class Controller:
 
     async def _list_everything(self) -> None:
         await list_everything(self._kubernetes, self._feed.listing)
-
-    async def _list_again(self) -> NoReturn:
-        """List everything now and then: watches lose deletions when they are cut."""
-        delay = FIRST_RELIST_SECONDS
-        while True:
-            await asyncio.sleep(delay * spread())
-            delay = self._settings.relist.total_seconds()
-            try:
-                await self._list_everything()
-            except KubernetesError as error:
-                logger.warning("Cannot list everything anew: %s", error)
 
 
 async def _patiently(what: str, step: Callable[[], Awaitable[T]]) -> T:

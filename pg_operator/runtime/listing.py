@@ -1,13 +1,20 @@
 """Bringing a cache to what is stored, now and every few minutes."""
 
-from collections.abc import Iterable
-from typing import Protocol
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, NoReturn, Protocol
 
 from pg_operator.api.specs import PLURALS
 from pg_operator.kube.client import Kubernetes, core_path, object_path
-from pg_operator.kube.errors import NotFound
+from pg_operator.kube.errors import KubernetesError, NotFound
 from pg_operator.reconcilers.outcome import Object
 from pg_operator.runtime.cache import CachedKind
+
+logger = logging.getLogger(__name__)
+
+# What was deleted between our first list and Kopf's, neither of them tells.
+FIRST_RELIST_SECONDS: Final = 15.0
 
 
 class TakeList(Protocol):
@@ -35,3 +42,21 @@ async def list_everything(kubernetes: Kubernetes, take: TakeList) -> None:
         except NotFound:
             raise NotFound(f"{kind} is not served; are the CRDs there?") from None
         take(kind, objects, version=version)
+
+
+async def list_again(
+    list_once: Callable[[], Awaitable[None]],
+    *,
+    first: float,
+    every: float,
+    jitter: Callable[[], float],
+) -> NoReturn:
+    """List after `first` seconds and then every so many; watches lose deletions."""
+    delay = first
+    while True:
+        await asyncio.sleep(delay * jitter())
+        delay = every
+        try:
+            await list_once()
+        except KubernetesError as error:
+            logger.warning("Cannot list everything anew: %s", error)
