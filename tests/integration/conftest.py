@@ -9,16 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.integration.postgres_bed import PASSWORD, Bed, open_bed
+from tests.integration.postgres_bed import PASSWORD, Bed, open_bed, running_server
 from tests.integration.reconcile_bed import Stage, on_stage
-from tests.localcluster.postgres import (
-    PostgresOptions,
-    PostgresServer,
-    start_postgres,
-)
-from tests.localcluster.postgres_files import remove_directory
-from tests.localcluster.processes import Supervisor
-from tests.localcluster.runs import LOCAL, run_directory
+from tests.localcluster.postgres import PostgresOptions, PostgresServer
 
 SETTINGS = {
     "log_statement": "all",
@@ -30,24 +23,13 @@ SETTINGS = {
 @pytest.fixture(scope="session")
 def server() -> Iterator[PostgresServer]:
     """A server with host, port, superuser_dsn and admin_dsn."""
-    with run_directory(LOCAL / "runs") as directory:
-        state = directory / "state"
-        supervisor = Supervisor(state / "processes", tied=True)
-        try:
-            server = start_postgres(
-                supervisor,
-                directory=state / "postgres",
-                log=directory / "logs" / "postgres.log",
-                options=PostgresOptions(
-                    tls=bool(os.environ.get("PGOP_PG_TLS")), settings=SETTINGS
-                ),
-            )
-            yield server
-            log = server.log.read_text(encoding="utf-8", errors="replace")
-            assert PASSWORD not in log, "the operator sent a password in clear"
-        finally:
-            supervisor.stop_all()
-            remove_directory(state)
+    options = PostgresOptions(
+        tls=bool(os.environ.get("PGOP_PG_TLS")), settings=SETTINGS
+    )
+    with running_server(options) as server:
+        yield server
+        log = server.log.read_text(encoding="utf-8", errors="replace")
+        assert PASSWORD not in log, "the operator sent a password in clear"
 
 
 @pytest.fixture

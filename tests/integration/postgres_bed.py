@@ -2,7 +2,7 @@
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
 import psycopg
@@ -45,6 +45,14 @@ from pg_operator.postgres.observe import (
     observe_server,
 )
 from pg_operator.postgres.observe_privileges import observe_holdings
+from tests.localcluster.postgres import (
+    PostgresOptions,
+    PostgresServer,
+    start_postgres,
+)
+from tests.localcluster.postgres_files import remove_directory
+from tests.localcluster.processes import Supervisor
+from tests.localcluster.runs import LOCAL, run_directory
 from tests.unit.plan_examples import securables
 
 PASSWORD = "correct horse § battery"
@@ -171,6 +179,24 @@ class Bed:
         connection = await psycopg.AsyncConnection.connect(target, autocommit=True)
         async with connection:
             yield connection
+
+
+@contextlib.contextmanager
+def running_server(options: PostgresOptions) -> Iterator[PostgresServer]:
+    """Run a server of our own, and leave nothing of it but its log."""
+    with run_directory(LOCAL / "runs") as directory:
+        state = directory / "state"
+        supervisor = Supervisor(state / "processes", tied=True)
+        try:
+            yield start_postgres(
+                supervisor,
+                directory=state / "postgres",
+                log=directory / "logs" / "postgres.log",
+                options=options,
+            )
+        finally:
+            supervisor.stop_all()
+            remove_directory(state)
 
 
 @contextlib.asynccontextmanager

@@ -11,15 +11,8 @@ from pg_operator.plan.operations import CreateRole
 from pg_operator.postgres.connect import ServerConnections
 from pg_operator.postgres.dsn import parse_dsn
 from pg_operator.postgres.errors import ServerRefused
-from tests.integration.postgres_bed import open_bed, run_as_superuser
-from tests.localcluster.postgres import (
-    PostgresOptions,
-    PostgresServer,
-    start_postgres,
-)
-from tests.localcluster.postgres_files import remove_directory
-from tests.localcluster.processes import Supervisor
-from tests.localcluster.runs import LOCAL, run_directory
+from tests.integration.postgres_bed import open_bed, run_as_superuser, running_server
+from tests.localcluster.postgres import PostgresOptions, PostgresServer
 
 PASSWORD = "weak"
 BOTH = (
@@ -31,26 +24,14 @@ BOTH = (
 @pytest.fixture(scope="module")
 def standby() -> Iterator[PostgresServer]:
     """A second server, which waits for a primary that never comes."""
-    with run_directory(LOCAL / "runs") as directory:
-        state = directory / "state"
-        supervisor = Supervisor(state / "processes", tied=True)
-        try:
-            server = start_postgres(
-                supervisor,
-                directory=state / "postgres",
-                log=directory / "logs" / "postgres.log",
-                options=PostgresOptions(),
-            )
-            with psycopg.connect(server.superuser_dsn, autocommit=True) as connection:
-                for statement in BOTH:
-                    connection.execute(sql.SQL(statement))
-            server.stop()
-            server.data.joinpath("standby.signal").touch()
-            server.start()
-            yield server
-        finally:
-            supervisor.stop_all()
-            remove_directory(state)
+    with running_server(PostgresOptions()) as server:
+        with psycopg.connect(server.superuser_dsn, autocommit=True) as connection:
+            for statement in BOTH:
+                connection.execute(sql.SQL(statement))
+        server.stop()
+        server.data.joinpath("standby.signal").touch()
+        server.start()
+        yield server
 
 
 async def test_standby_is_observed_as_one_and_its_refusal_is_no_outage(
