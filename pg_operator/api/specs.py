@@ -126,6 +126,7 @@ class DatabaseClusterSpec(Document):
     allowed_extensions: tuple[str, ...] = ()
     allowed_tablespaces: tuple[str, ...] = ()
     adoption: Adoption = Adoption(policy="Released")
+    owner_id: str | None = None
     previous_owner_ids: tuple[str, ...] = ()
     expected_system_identifier: str | None = None
     max_connections: int = 4

@@ -94,8 +94,9 @@ def ownership(
         state: What was observed; its mark must have been.
         claimant: The object that asks.
         login: The operator's own login on the server.
-        is_living: Tells whether a recorded claimant still exists in the API, or belongs
-            to another living operator.
+        is_living: Tells whether a recorded claimant still exists in the API, as far as
+            it is of the same operator as the one that asks. Another operator's objects
+            cannot be seen from here: they live.
         protected: Further names that are off limits, such as the DSN's own database.
         consent: What the object may take over.
 
@@ -138,7 +139,8 @@ def _verdict(
         return Ownership.UNFINISHED if ours else Ownership.UNMANAGED
     if is_same(mark.claimant, claimant):
         return Ownership.OWNED if mark.state == "managed" else Ownership.RELEASED
-    return Ownership.CONFLICT if is_living(mark.claimant) else Ownership.ABANDONED
+    lives = not is_of_one_operator(mark.claimant, claimant) or is_living(mark.claimant)
+    return Ownership.CONFLICT if lives else Ownership.ABANDONED
 
 
 def sentinel(claimant: Claimant) -> int:
@@ -158,13 +160,26 @@ def is_unfinished(state: DatabaseState | RoleState, claimant: Claimant) -> bool:
         isinstance(state, DatabaseState)
         and state.exists
         and state.allow_connections is False
-        and state.connection_limit == sentinel(claimant)
+        and state.connection_limit
+        in {sentinel(replace(claimant, owner_id=one)) for one in _ids(claimant)}
     )
 
 
 def is_same(one: Claimant, other: Claimant) -> bool:
     """Tell whether two claimants are one object, also after it was re-created."""
-    return _identity(one) == _identity(other)
+    is_named_alike = (one.kind, one.name) == (other.kind, other.name)
+    return is_named_alike and is_of_one_namespace(one, other)
+
+
+def is_of_one_operator(one: Claimant, other: Claimant) -> bool:
+    """Tell whether two claimants are one operator's, also under a former id of it."""
+    return one.owner_id in _ids(other) or other.owner_id in _ids(one)
+
+
+def is_of_one_namespace(one: Claimant, other: Claimant) -> bool:
+    """Tell whether the objects of two claimants lie in one namespace."""
+    is_of_one = one.namespace_uid == other.namespace_uid
+    return is_of_one and is_of_one_operator(one, other)
 
 
 def is_managed_by(
@@ -183,6 +198,10 @@ def released(mark: Mark) -> Mark:
     It forgets the password: whoever carries on sets it again, since nobody watched it.
     """
     return replace(mark, state="released", password=None)
+
+
+def _ids(claimant: Claimant) -> frozenset[str]:
+    return claimant.former_ids | {claimant.owner_id}
 
 
 def _identity(claimant: Claimant) -> tuple[str, str, str, str]:

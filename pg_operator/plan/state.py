@@ -131,13 +131,18 @@ NO_FUNCTIONS: Final[Mapping[Securable, Securable]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """The API object that a database or role belongs to, as a mark records it."""
+    """The API object that a database or role belongs to, as a mark records it.
+
+    `owner_id` says which operator's. One that exists may have worked under
+    `former_ids` before; no mark says so, and it is the same claimant with and without.
+    """
 
     owner_id: str
     kind: Owner
     namespace: str
     namespace_uid: str
     name: str
+    former_ids: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,10 @@ async def reconcile_cluster(context: Context, key: Key, cluster: Object) -> Outc
     available = _available(link.server, cluster)
     return Outcome(
         conditions=(available, *_ready(available, deleting=deleting)),
-        status=_server_status(link.server),
+        status={
+            "ownerId": context.owner_id_on(cluster["spec"]),
+            **_server_status(link.server),
+        },
         events=_change(cluster, available),
     )
 

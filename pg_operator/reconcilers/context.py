@@ -1,9 +1,9 @@
 """What every reconciler is given, and whose object is whose."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from pg_operator.api.conditions import Reason
 from pg_operator.api.specs import GROUP
@@ -22,7 +22,8 @@ RELEASE_ANNOTATION: Final = f"{GROUP}/release"
 class Context:
     """The collaborators of all reconcilers.
 
-    `owner_id` tells this Kubernetes cluster from others that use the same server.
+    `owner_id` tells this Kubernetes cluster from others that use the same server, on
+    DatabaseClusters that say nothing else.
     """
 
     objects: Objects
@@ -38,23 +39,39 @@ class Context:
         namespace = self.objects.namespace(key.namespace)
         if namespace is None or key.kind == "DatabaseCluster":
             return None
+        cluster = self._cluster_of(key)
         return Claimant(
-            owner_id=self.owner_id,
+            owner_id=self.owner_id_on(cluster),
             kind=key.kind,
             namespace=key.namespace,
             namespace_uid=namespace["metadata"]["uid"],
             name=key.name,
+            former_ids=frozenset(cluster.get("previousOwnerIds", ())),
         )
 
-    def is_living(self, claimant: Claimant) -> bool:
-        """Tell whether a mark's object may still exist.
+    def owner_id_on(self, cluster: Mapping[str, Any]) -> str:
+        """Return the id in marks made through a DatabaseCluster with that spec."""
+        return str(cluster.get("ownerId") or self.owner_id)
 
-        Another Kubernetes cluster's objects cannot be seen from here: they live.
-        """
-        if claimant.owner_id != self.owner_id:
-            return True
+    def is_living(self, claimant: Claimant) -> bool:
+        """Tell whether a mark's object exists here, whoever its operator is."""
         key = Key(claimant.kind, claimant.namespace, claimant.name)
-        return self.objects.get(key) is not None and self.claimant(key) == claimant
+        namespace = self.objects.namespace(claimant.namespace)
+        return (
+            self.objects.get(key) is not None
+            and namespace is not None
+            and bool(namespace["metadata"]["uid"] == claimant.namespace_uid)
+        )
+
+    def _cluster_of(self, key: Key) -> Mapping[str, Any]:
+        """Return the spec of an object's DatabaseCluster; empty where there is none."""
+        spec = (self.objects.get(key) or {}).get("spec", {})
+        try:
+            name = spec["databaseClusterRef"]["name"]
+        except (KeyError, TypeError):
+            return {}
+        cluster = self.objects.get(Key("DatabaseCluster", "", name))
+        return {} if cluster is None else dict(cluster["spec"])
 
 
 def claimant_of(context: Context, key: Key) -> Claimant:

@@ -21,7 +21,7 @@ from pg_operator.plan.diff import diff
 from pg_operator.plan.extensions import Extensions, judge_extensions
 from pg_operator.plan.operations import DropDatabase
 from pg_operator.plan.parameters import Parameters, judge_parameters
-from pg_operator.plan.policies import Ownership, ownership
+from pg_operator.plan.policies import Consent, Ownership, ownership
 from pg_operator.plan.state import UNSET, Claimant, DatabaseState, Mark, Pending
 from pg_operator.postgres.apply import apply
 from pg_operator.postgres.observe import (
@@ -32,12 +32,7 @@ from pg_operator.postgres.observe_extensions import observe_trusted
 from pg_operator.reconcilers.context import Context, claimant_of
 from pg_operator.reconcilers.inside import Seen, closed_by_hand, look_inside
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
-from pg_operator.reconcilers.ownership import (
-    NO_TERMS,
-    Terms,
-    check_ownership,
-    terms_of,
-)
+from pg_operator.reconcilers.ownership import agreed_consent, check_ownership
 from pg_operator.reconcilers.progress import (
     LOOK_AGAIN,
     Blocked,
@@ -81,7 +76,7 @@ async def reconcile_database(context: Context, key: Key, database: Object) -> Ou
         link,
         observed,
         claimant,
-        terms=terms_of(cluster_spec, key, name=spec.name, adopt=spec.adopt),
+        consent=agreed_consent(cluster_spec, key, name=spec.name, adopt=spec.adopt),
     )
     check_ownership(
         owned, what=f"database '{spec.name}'", cluster=spec.database_cluster_ref.name
@@ -151,16 +146,16 @@ def database_ownership(
     observed: DatabaseState,
     claimant: Claimant,
     *,
-    terms: Terms = NO_TERMS,
+    consent: Consent = Consent.NONE,
 ) -> Ownership:
     """Tell whose the observed database is, as seen from one object."""
     return ownership(
         observed,
         claimant=claimant,
         login=link.server.login,
-        is_living=lambda one: not terms.is_gone(one) and context.is_living(one),
+        is_living=context.is_living,
         protected=(link.dsn.dbname,),
-        consent=terms.consent,
+        consent=consent,
     )
 
 

@@ -10,6 +10,7 @@ from pg_operator.plan.memberships import (
     DesiredMemberships,
     desired_memberships,
 )
+from pg_operator.plan.policies import is_of_one_namespace
 from pg_operator.plan.role_references import RoleStanding, role_standing
 from pg_operator.plan.state import Mark, Pending, RoleState, membership_path
 from pg_operator.postgres.observe import observe_role
@@ -127,10 +128,7 @@ class _Judge:
     def _is_of_this_namespace(self, group: RoleState) -> bool:
         """Tell whether the mark, not a document that anybody can write, says so."""
         mine, mark = claimant_of(self.context, self.key), group.mark
-        return isinstance(mark, Mark) and (
-            (mark.claimant.owner_id, mark.claimant.namespace_uid)
-            == (mine.owner_id, mine.namespace_uid)
-        )
+        return isinstance(mark, Mark) and is_of_one_namespace(mark.claimant, mine)
 
 
 def _problem_of_listed(entry: MemberOf, group: RoleState) -> Pending | None:

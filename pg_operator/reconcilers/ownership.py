@@ -1,43 +1,23 @@
 """What an object may do with the name it wants, said to its author."""
 
-from dataclasses import dataclass
-from typing import Final
-
 from pg_operator.api.conditions import Reason
 from pg_operator.api.specs import DatabaseClusterSpec
 from pg_operator.plan.policies import Consent, Ownership, consent
-from pg_operator.plan.state import Claimant
 from pg_operator.reconcilers.outcome import Key
 from pg_operator.reconcilers.progress import Blocked
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What an object may take over, and whose marks count as left behind."""
-
-    consent: Consent = Consent.NONE
-    previous_owner_ids: tuple[str, ...] = ()
-
-    def is_gone(self, claimant: Claimant) -> bool:
-        """Tell whether a mark is of a Kubernetes cluster that is said to be gone."""
-        return claimant.owner_id in self.previous_owner_ids
-
-
-NO_TERMS: Final = Terms()
-
-
-def terms_of(
+def agreed_consent(
     cluster: DatabaseClusterSpec, key: Key, *, name: str, adopt: bool | None
-) -> Terms:
-    """Return the terms on which an object meets what has its name already."""
-    agreed = consent(
+) -> Consent:
+    """Return what an object may take over of what has its name already."""
+    return consent(
         cluster.adoption,
         kind=key.kind,
         namespace=key.namespace,
         name=name,
         adopt=adopt is True,
     )
-    return Terms(agreed, cluster.previous_owner_ids)
 
 
 def check_ownership(ownership: Ownership, *, what: str, cluster: str) -> None:

@@ -11,6 +11,7 @@ from pg_operator.plan.permissions import (
     desired_grants,
     wanted_objects,
 )
+from pg_operator.plan.policies import is_same
 from pg_operator.plan.privileges import table_of
 from pg_operator.plan.scope import databases, hold
 from pg_operator.plan.state import (
@@ -174,7 +175,7 @@ def _judge(
     mark = state.mark
     for candidate, spec in candidates:
         claimant = context.claimant(candidate)
-        if isinstance(mark, Mark) and mark.claimant == claimant:
+        if claimant and isinstance(mark, Mark) and is_same(mark.claimant, claimant):
             if is_open[candidate]:
                 entry = _judge_schemas(state, permission, spec, recorded)
                 return replace(entry, source=(candidate, spec))

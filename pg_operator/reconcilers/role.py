@@ -13,7 +13,7 @@ from pg_operator.plan.deletion import effective_role_policy
 from pg_operator.plan.desired import Entitlements, desired_role
 from pg_operator.plan.diff import diff
 from pg_operator.plan.operations import AlterRole, MarkRole
-from pg_operator.plan.policies import Ownership, ownership
+from pg_operator.plan.policies import Consent, Ownership, ownership
 from pg_operator.plan.scope import claim_everything
 from pg_operator.plan.state import (
     Claimant,
@@ -34,12 +34,7 @@ from pg_operator.reconcilers.binding import (
 from pg_operator.reconcilers.context import Context, claimant_of
 from pg_operator.reconcilers.memberships import resolve_memberships
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
-from pg_operator.reconcilers.ownership import (
-    NO_TERMS,
-    Terms,
-    check_ownership,
-    terms_of,
-)
+from pg_operator.reconcilers.ownership import agreed_consent, check_ownership
 from pg_operator.reconcilers.permissions import (
     Resolved,
     resolve_permissions,
@@ -182,7 +177,9 @@ async def _find(context: Context, key: Key, spec: DatabaseRoleSpec) -> _Found:
         link,
         observed,
         claimant,
-        terms=terms_of(cluster_spec, key, name=spec.role_name, adopt=spec.adopt),
+        consent=agreed_consent(
+            cluster_spec, key, name=spec.role_name, adopt=spec.adopt
+        ),
     )
     check_ownership(
         owned,
@@ -254,16 +251,16 @@ def role_ownership(
     observed: RoleState,
     claimant: Claimant,
     *,
-    terms: Terms = NO_TERMS,
+    consent: Consent = Consent.NONE,
 ) -> Ownership:
     """Tell whose the observed role is, as seen from one object."""
     return ownership(
         observed,
         claimant=claimant,
         login=link.server.login,
-        is_living=lambda one: not terms.is_gone(one) and context.is_living(one),
+        is_living=context.is_living,
         protected=(link.dsn.user,),
-        consent=terms.consent,
+        consent=consent,
     )
 
 

@@ -62,9 +62,10 @@ def declared_by(
         role_key = key_of("DatabaseRole", role)
         if role_key.namespace != key.namespace or is_deleting(role):
             continue
-        claimant = context.claimant(role_key)
-        if role["spec"].get("roleName") == name and claimant is not None:
-            yield claimant
+        if role["spec"].get("roleName") == name:
+            claimant = context.claimant(role_key)
+            if claimant is not None:
+                yield claimant
 
 
 def _pending(path: str, name: str, standing: RoleStanding, cluster: str) -> Pending:

@@ -31,6 +31,7 @@ class Stage:
         self.now = datetime(2026, 11, 25, 12, tzinfo=UTC)
         self._version = 0
         self.crds_are_going = False
+        self.uid_prefix = "uid-of"
         self.settings = Settings(namespace=OPERATOR, allow_loopback_servers=True)
         kubernetes = cast("Kubernetes", self)
         self.context = Context(
@@ -94,10 +95,11 @@ class Stage:
 
     def _object(self, name: str, spec: Object, *, namespace: str = "") -> Object:
         scope = {"namespace": namespace} if namespace else {}
+        version = self._version if namespace else 0
         metadata = {
             **scope,
             "name": name,
-            "uid": f"uid-of-{namespace}-{name}-{self._version if namespace else 0}",
+            "uid": f"{self.uid_prefix}-{namespace}-{name}-{version}",
             "resourceVersion": str(self._version),
             "generation": self._version,
         }

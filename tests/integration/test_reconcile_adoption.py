@@ -1,6 +1,5 @@
 """Taking over what is on the server: by consent of both sides only."""
 
-from dataclasses import replace
 from typing import Any
 
 from pg_operator.reconcilers.outcome import Outcome
@@ -121,19 +120,3 @@ async def test_two_database_clusters_that_name_one_server_share_its_names(
         stage.delete(second)
         assert (await stage.reconcile(second))[2].release
     assert await bed.database(name) == before
-
-
-async def test_other_kubernetes_clusters_live_until_they_are_said_to_be_gone(
-    stage: Stage, bed: Bed
-) -> None:
-    name = bed.name("db")
-    spec = {"name": name, **MAIN, "adopt": True}
-    key = stage.put("Database", "db", spec, namespace="shop")
-    await stage.reconcile(key)
-    moved = replace(stage.context, owner_id="new-cluster")
-    stage.context = moved
-    assert (await stage.reconcile(key))[0] == "Conflict"
-    gone = {"connection": {"name": "dsn"}, "previousOwnerIds": ["this-cluster"]}
-    stage.put("DatabaseCluster", "main", gone)
-    reason, _, outcome = await stage.reconcile(key)
-    assert (reason, events(outcome)) == ("Reconciled", ["DatabaseAdopted"])

@@ -24,6 +24,7 @@ CLUSTER: Document = {
             "databases": [{"name": "orders", "namespace": "shop"}],
             "roles": [{"name": "app", "namespace": "shop"}],
         },
+        "ownerId": "production",
         "previousOwnerIds": ["a-uid"],
         "expectedSystemIdentifier": "7712113417124377960",
         "maxConnections": 4,

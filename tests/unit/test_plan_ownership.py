@@ -31,7 +31,8 @@ NEIGHBOUR = replace(DATABASE, namespace="crm", namespace_uid="crm-uid")
 SIBLING = replace(DATABASE, name="orders-2")
 RECREATED_NAMESPACE = replace(DATABASE, namespace_uid="shop-uid-2")
 OTHER_OPERATOR = replace(DATABASE, owner_id="other-owner-id")
-FOREIGN = (NEIGHBOUR, SIBLING, RECREATED_NAMESPACE, OTHER_OPERATOR)
+GONE = (NEIGHBOUR, SIBLING, RECREATED_NAMESPACE)
+FOREIGN = (*GONE, OTHER_OPERATOR)
 
 
 def judge(
@@ -40,10 +41,12 @@ def judge(
     living: bool = True,
     protected: frozenset[str] = frozenset(),
     consent: Consent = Consent.NONE,
+    claimant: Claimant | None = None,
 ) -> Ownership:
+    own = DATABASE if isinstance(state, DatabaseState) else ROLE
     return ownership(
         state,
-        claimant=DATABASE if isinstance(state, DatabaseState) else ROLE,
+        claimant=claimant or own,
         login=LOGIN,
         is_living=lambda _: living,
         protected=protected,
@@ -69,9 +72,11 @@ def database(mark: Marked | Unset, name: str = "orders") -> DatabaseState:
         (UnverifiedMark(), True, Ownership.UNVERIFIED),
         (UNSET, True, Ownership.UNVERIFIED),
         *((Mark(other), True, Ownership.CONFLICT) for other in FOREIGN),
-        *((Mark(other), False, Ownership.ABANDONED) for other in FOREIGN),
+        *((Mark(other), False, Ownership.ABANDONED) for other in GONE),
+        (Mark(OTHER_OPERATOR), False, Ownership.CONFLICT),
         *((released(Mark(other)), True, Ownership.CONFLICT) for other in FOREIGN),
-        *((released(Mark(other)), False, Ownership.ABANDONED) for other in FOREIGN),
+        *((released(Mark(other)), False, Ownership.ABANDONED) for other in GONE),
+        (released(Mark(OTHER_OPERATOR)), False, Ownership.CONFLICT),
     ],
 )
 def test_mark_says_whose_a_database_is(
@@ -95,8 +100,62 @@ def test_mark_says_whose_a_role_is(mark: Marked, expected: Ownership) -> None:
     assert judge(RoleState("app", superuser=False, mark=mark)) is expected
 
 
+# The operator had another id before, on this server or in another Kubernetes cluster.
+FORMER = "former-owner-id"
+
+
+@pytest.mark.parametrize(
+    ("changes", "living", "expected"),
+    [
+        ({}, True, Ownership.OWNED),
+        ({"owner_id": FORMER}, True, Ownership.OWNED),
+        ({"owner_id": FORMER}, False, Ownership.OWNED),
+        ({"owner_id": FORMER, "name": "orders-2"}, True, Ownership.CONFLICT),
+        ({"owner_id": FORMER, "name": "orders-2"}, False, Ownership.ABANDONED),
+        ({"owner_id": FORMER, "namespace_uid": "uid-2"}, True, Ownership.CONFLICT),
+        ({"owner_id": FORMER, "namespace_uid": "uid-2"}, False, Ownership.ABANDONED),
+        ({"owner_id": "other-owner-id"}, True, Ownership.CONFLICT),
+        ({"owner_id": "other-owner-id"}, False, Ownership.CONFLICT),
+        ({"owner_id": "other-owner-id", "name": "x"}, False, Ownership.CONFLICT),
+    ],
+)
+def test_marks_of_a_former_id_count_as_this_operators_and_no_others(
+    *, changes: dict[str, str], living: bool, expected: Ownership
+) -> None:
+    asking = replace(DATABASE, former_ids=frozenset({FORMER}))
+    mark = Mark(replace(DATABASE, **changes))  # type: ignore[arg-type]
+    assert judge(database(mark), living=living, claimant=asking) is expected
+    kept = judge(database(released(mark)), living=living, claimant=asking)
+    is_own = expected is Ownership.OWNED
+    assert kept is (Ownership.RELEASED if is_own else expected)
+
+
+def test_former_ids_are_not_recorded_and_tell_no_claimants_apart() -> None:
+    asking = replace(DATABASE, former_ids=frozenset({FORMER}))
+    assert asking == DATABASE
+    former = replace(DATABASE, owner_id=FORMER)
+    assert former != asking
+    assert is_same(former, asking)
+    assert is_same(asking, former)
+    assert not is_same(former, DATABASE)
+
+
+def test_database_begun_under_a_former_id_is_finished() -> None:
+    former = replace(DATABASE, owner_id=FORMER)
+    state = DatabaseState(
+        "orders",
+        owner=LOGIN,
+        allow_connections=False,
+        connection_limit=sentinel(former),
+        mark=None,
+    )
+    assert judge(state) is Ownership.UNMANAGED
+    asking = replace(DATABASE, former_ids=frozenset({FORMER}))
+    assert judge(state, claimant=asking) is Ownership.UNFINISHED
+
+
 LEFT_HERE = replace(DATABASE, name="orders-2")
-ABANDONED_MARKS = (Mark(NEIGHBOUR), released(Mark(NEIGHBOUR)), Mark(OTHER_OPERATOR))
+ABANDONED_MARKS = (Mark(NEIGHBOUR), released(Mark(NEIGHBOUR)))
 # The re-created namespace has the name of the old one, and so what it left.
 LEFT_IN_NAMESPACE = (Mark(LEFT_HERE), released(Mark(RECREATED_NAMESPACE)))
 
@@ -129,6 +188,8 @@ def test_no_consent_takes_from_the_living_or_touches_what_is_protected(
 ) -> None:
     for mark in (*ABANDONED_MARKS, *LEFT_IN_NAMESPACE):
         assert judge(database(mark), consent=agreed) is Ownership.CONFLICT
+    foreign = judge(database(Mark(OTHER_OPERATOR)), living=False, consent=agreed)
+    assert foreign is Ownership.CONFLICT
     for role in (RoleState("app", superuser=True, mark=None), RoleState(LOGIN)):
         assert judge(role, living=False, consent=agreed) is Ownership.PROTECTED
     assert judge(database(None, "postgres"), consent=agreed) is Ownership.PROTECTED

@@ -47,6 +47,7 @@ def check_cluster(spec: Field) -> None:
         spec["allowedTablespaces"], most=MOST_ALLOWED, problem=tablespace_problem
     )
     check_adoption(spec["adoption"])
+    spec["ownerId"].check_text(owner_id_problem)
     check_names(spec["previousOwnerIds"], most=MOST_OWNER_IDS, problem=owner_id_problem)
     spec["expectedSystemIdentifier"].check_text(system_identifier_problem)
     spec["maxConnections"].check_integer(
