@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.capture import uncaptured
+from tests.cluster.objects import log_statements
 from tests.localcluster.binaries import provide_binaries
 from tests.localcluster.cluster import LocalCluster, running_cluster
 from tests.localcluster.kubectl import Kubectl
-from tests.localcluster.probes import tail, wait_until
+from tests.localcluster.probes import read_page, tail, wait_until
 from tests.localcluster.progress import Progress
 from tests.localcluster.runs import LOCAL, run_directory
+from tests.localcluster.spills import find_spills
 
 CLEANUP_SECONDS = 60
 OUR_KINDS = "databaseroles,databases,databaseclusters"
@@ -52,7 +54,19 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[LocalCluster]:
             progress = Progress(sys.stdout)
             running = running_cluster(directory, progress=progress)
             cluster = stack.enter_context(running)
+        log_statements(cluster)
         yield cluster
+        pages = {
+            f"{part} metrics": read_page(
+                f"{scheme}://{process.component.address}/metrics"
+            )
+            for part, scheme, process in (
+                ("controller", "http", cluster.controller),
+                ("webhook", "https", cluster.webhook),
+            )
+        }
+        spills = find_spills(cluster.logs, pages=pages)
+        assert not spills, "\n".join(spills)
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """What the controller did, counted where it cannot hide it: by those it did it to."""
 
 import re
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.cluster.objects import administer
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.postgres import ADMIN
-from tests.localcluster.probes import wait_until
+from tests.localcluster.probes import read_page, wait_until
 
 EVENTS = "events"
 # Statements that change nothing by themselves; every other one counts as written.
@@ -143,9 +142,7 @@ def _next_transaction_id(bed: LocalCluster) -> int:
 
 
 def _metrics(bed: LocalCluster) -> str:
-    url = f"http://{bed.controller.component.address}/metrics"
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        return str(answer.read(), "utf-8")
+    return read_page(f"http://{bed.controller.component.address}/metrics")
 
 
 def _totals(metrics: str, name: str, label: str) -> Counter[str]:

@@ -9,7 +9,7 @@ from psycopg import sql
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.kubectl import Kubectl
 from tests.localcluster.manifests import OPERATOR_NAMESPACE
-from tests.localcluster.postgres import HOST, PostgresServer
+from tests.localcluster.postgres import ADMIN, HOST, PostgresServer
 
 
 class HasPostgres(Protocol):
@@ -120,3 +120,8 @@ def administer(bed: HasPostgres, dbname: str, *statements: str) -> list[Any]:
             cursor = connection.execute(sql.SQL(statement))
             rows = cursor.fetchall() if cursor.description else []
         return rows
+
+
+def log_statements(bed: HasPostgres) -> None:
+    """Have every statement of the operator's login logged, and nobody else's."""
+    administer(bed, "postgres", f"ALTER ROLE {ADMIN} SET log_statement = 'all'")

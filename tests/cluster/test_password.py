@@ -79,9 +79,9 @@ def store(kubectl: Kubectl, data: Mapping[str, bytes]) -> None:
 
 @pytest.fixture
 def user(cluster: LocalCluster, kubectl: Kubectl, namespace: str) -> str:
-    """A role with password "first", Ready; its PostgreSQL name."""
+    """A role with password "first-one", Ready; its PostgreSQL name."""
     connect_cluster(cluster, kubectl, namespace)
-    kubectl.apply(documents(password_secret(SECRET, "first")))
+    kubectl.apply(documents(password_secret(SECRET, "first-one")))
     name = declare_role(kubectl, namespace)
     kubectl.wait(f"databaserole/{namespace}-r", "condition=Ready")
     return name
@@ -90,16 +90,16 @@ def user(cluster: LocalCluster, kubectl: Kubectl, namespace: str) -> str:
 def test_changed_password_works_and_the_old_one_fails(
     cluster: LocalCluster, kubectl: Kubectl, user: str
 ) -> None:
-    assert can_log_in(cluster, user, "first")
+    assert can_log_in(cluster, user, "first-one")
 
-    kubectl.apply(documents(password_secret(SECRET, "second")))
-    assert wait_until(lambda: can_log_in(cluster, user, "second"), timeout=PATIENCE)
-    assert not can_log_in(cluster, user, "first")
+    kubectl.apply(documents(password_secret(SECRET, "second-one")))
+    assert wait_until(lambda: can_log_in(cluster, user, "second-one"), timeout=PATIENCE)
+    assert not can_log_in(cluster, user, "first-one")
 
     # Back again: it is not the first one that is remembered.
-    kubectl.apply(documents(password_secret(SECRET, "first")))
-    assert wait_until(lambda: can_log_in(cluster, user, "first"), timeout=PATIENCE)
-    assert not can_log_in(cluster, user, "second")
+    kubectl.apply(documents(password_secret(SECRET, "first-one")))
+    assert wait_until(lambda: can_log_in(cluster, user, "first-one"), timeout=PATIENCE)
+    assert not can_log_in(cluster, user, "second-one")
 
 
 def test_password_changed_while_the_operator_was_away_is_set(
@@ -107,11 +107,11 @@ def test_password_changed_while_the_operator_was_away_is_set(
 ) -> None:
     cluster.controller.stop()
     try:
-        kubectl.apply(documents(password_secret(SECRET, "second")))
+        kubectl.apply(documents(password_secret(SECRET, "second-one")))
     finally:
         cluster.controller.start()
-    assert wait_until(lambda: can_log_in(cluster, user, "second"), timeout=PATIENCE)
-    assert not can_log_in(cluster, user, "first")
+    assert wait_until(lambda: can_log_in(cluster, user, "second-one"), timeout=PATIENCE)
+    assert not can_log_in(cluster, user, "first-one")
 
 
 def test_role_waits_for_a_secret_that_comes_later(
@@ -128,9 +128,9 @@ def test_role_waits_for_a_secret_that_comes_later(
         == []
     )
 
-    kubectl.apply(documents(password_secret(SECRET, "late")))
+    kubectl.apply(documents(password_secret(SECRET, "late-comer")))
     kubectl.wait(f"databaserole/{namespace}-r", "condition=Ready")
-    assert can_log_in(cluster, user, "late")
+    assert can_log_in(cluster, user, "late-comer")
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_unusable_secret_is_said_and_the_old_password_stays(
     message = await_reason(kubectl, namespace, reason)
     assert "spec.password" in message
     assert SECRET in message
-    assert can_log_in(cluster, user, "first")
+    assert can_log_in(cluster, user, "first-one")
 
     store(kubectl, {"password": b"good again"})
     kubectl.wait(f"databaserole/{namespace}-r", "condition=Ready")
@@ -166,7 +166,7 @@ def test_deleted_secret_leaves_password_and_grants(
 ) -> None:
     kubectl.run("delete", "secret", SECRET)
     await_reason(kubectl, namespace, "SecretNotFound")
-    assert can_log_in(cluster, user, "first")
+    assert can_log_in(cluster, user, "first-one")
 
     # The rest of the spec is still followed.
     kubectl.apply(
@@ -183,11 +183,11 @@ def test_deleted_secret_leaves_password_and_grants(
     assert wait_until(
         lambda: administer(cluster, OPEN_DATABASE, limit) == [(7,)], timeout=PATIENCE
     )
-    assert can_log_in(cluster, user, "first")
+    assert can_log_in(cluster, user, "first-one")
 
-    kubectl.apply(documents(password_secret(SECRET, "second")))
+    kubectl.apply(documents(password_secret(SECRET, "second-one")))
     kubectl.wait(f"databaserole/{namespace}-r", "condition=Ready")
-    assert can_log_in(cluster, user, "second")
+    assert can_log_in(cluster, user, "second-one")
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_any_text_is_a_password(
     store(kubectl, {"password": stored})
     text = typed or stored.decode()
     assert wait_until(lambda: can_log_in(cluster, user, text), timeout=PATIENCE)
-    assert not can_log_in(cluster, user, "first")
+    assert not can_log_in(cluster, user, "first-one")
     verifiers = administer(
         cluster,
         OPEN_DATABASE,
@@ -247,10 +247,10 @@ def test_newline_at_the_end_of_a_password_is_told(
 def test_password_under_another_key_is_followed(
     cluster: LocalCluster, kubectl: Kubectl, namespace: str, user: str
 ) -> None:
-    store(kubectl, {"password": b"first", "next": b"second"})
+    store(kubectl, {"password": b"first-one", "next": b"second-one"})
     declare_role(kubectl, namespace, password={"name": SECRET, "key": "next"})
-    assert wait_until(lambda: can_log_in(cluster, user, "second"), timeout=PATIENCE)
-    assert not can_log_in(cluster, user, "first")
+    assert wait_until(lambda: can_log_in(cluster, user, "second-one"), timeout=PATIENCE)
+    assert not can_log_in(cluster, user, "first-one")
 
 
 def test_unchanged_password_is_not_set_again(

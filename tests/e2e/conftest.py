@@ -8,13 +8,16 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tests.capture import uncaptured
+from tests.cluster.objects import log_statements
 from tests.e2e.__main__ import directory
 from tests.e2e.installation import Installation
 from tests.e2e.load import Load, running_load
+from tests.e2e.pods import metrics_pages
 from tests.localcluster import namespaces
 from tests.localcluster.deployed import DeployedCluster, Parts, running_deployed_cluster
 from tests.localcluster.probes import wait_until
 from tests.localcluster.progress import Progress
+from tests.localcluster.spills import find_spills
 
 
 def pytest_collection_finish() -> None:
@@ -47,7 +50,10 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[DeployedCluster]:
                 parts, state=run / "state", logs=run / "logs", progress=progress
             )
             cluster = stack.enter_context(running)
+        log_statements(cluster)
         yield cluster
+        spills = find_spills(cluster.logs, pages=metrics_pages(cluster))
+        assert not spills, "\n".join(spills)
 
 
 class Deployer:

@@ -64,7 +64,13 @@ def kubeconfig(
 
 
 def audit_policy() -> str:
-    """Return a policy that records who asked for what, once, when it is answered."""
+    """Return a policy that records who asked for what, once, when it is answered.
+
+    Of Secrets and of all that the operator writes it records the content too, for
+    spills.py: what leads nowhere but into the bed's own log.
+    """
+    writes = ["create", "update", "patch"]
+    operator = f"system:serviceaccounts:{OPERATOR_NAMESPACE}"
     document = {
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
@@ -72,6 +78,16 @@ def audit_policy() -> str:
         "omitManagedFields": True,
         "rules": [
             {"level": "None", "nonResourceURLs": ["*"]},
+            {
+                "level": "Metadata",
+                "resources": [{"group": "coordination.k8s.io"}],
+            },
+            {
+                "level": "RequestResponse",
+                "verbs": writes,
+                "resources": [{"group": "", "resources": ["secrets"]}],
+            },
+            {"level": "Request", "verbs": writes, "userGroups": [operator]},
             {"level": "Metadata"},
         ],
     }

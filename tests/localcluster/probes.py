@@ -1,5 +1,6 @@
 """Asking and waiting: ports, answers, conditions and the ends of logs."""
 
+import contextlib
 import http.client
 import random
 import socket
@@ -51,6 +52,15 @@ def answers(url: str) -> bool:
         return False
 
 
+def read_page(url: str) -> str:
+    """Return what an http or https URL answers with."""
+    parts = urllib.parse.urlsplit(url)
+    connection = _http_connection(parts.scheme, parts.hostname or "", parts.port or 0)
+    with contextlib.closing(connection):
+        connection.request("GET", parts.path)
+        return connection.getresponse().read().decode()
+
+
 def listens(pid: int, url: str) -> bool:
     """Say whether this very process listens on a URL's port."""
     port = urllib.parse.urlsplit(url).port or 0
@@ -79,7 +89,7 @@ def listens(pid: int, url: str) -> bool:
 def _http_connection(scheme: str, host: str, port: int) -> http.client.HTTPConnection:
     if scheme == "http":
         return http.client.HTTPConnection(host, port, timeout=2)
-    # Only "does it answer" is asked, of a process we started on loopback.
+    # Only a process we started is asked, on loopback or in a pod of ours.
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
