@@ -1,10 +1,15 @@
 """Options that several commands have."""
 
+import os
 from datetime import timedelta
+from typing import Final, TextIO
 
 import click
 
+from pg_operator.api.secret import SecretText
 from pg_operator.api.values import parse_duration
+
+DSN_VARIABLE: Final = "PGOP_ADMIN_DSN"
 
 
 class Address(click.ParamType[tuple[str, int]]):
@@ -83,3 +88,16 @@ namespace = click.option(
     show_envvar=True,
     help="The operator's own namespace.",
 )
+dsn_file = click.option(
+    "--dsn-file",
+    type=click.File(encoding="utf-8"),
+    help=f"A file with the server's DSN. Default: what ${DSN_VARIABLE} holds.",
+)
+
+
+def read_dsn(file: TextIO | None) -> SecretText | None:
+    """Return the DSN of `dsn_file`, or else of the environment; None without both."""
+    if file is not None:
+        return SecretText(file.read().strip())
+    text = os.environ.get(DSN_VARIABLE)
+    return SecretText(text) if text else None

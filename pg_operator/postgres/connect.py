@@ -79,7 +79,8 @@ class ServerConnections:
 
     They are shared by all databases: an idle one of another database makes room. Those
     who wait are served in the order they came. A task must leave one session before it
-    asks for the next, or it may wait for itself.
+    asks for the next, or it may wait for itself. With `read_only` the server refuses
+    every write, whatever is sent.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class ServerConnections:
         *,
         max_connections: int = 4,
         may_write: Callable[[], bool] = lambda: True,
+        read_only: bool = False,
     ) -> None:
         self.fence = Fence(may_write)
         self.creations = asyncio.Semaphore(CONCURRENT_CREATIONS)
@@ -100,6 +102,8 @@ class ServerConnections:
         self._identifier: str | None = None
         self._closed = False
         self._session: dict[str, str] = {}
+        if read_only:
+            self._session["default_transaction_read_only"] = "on"
 
     @contextlib.asynccontextmanager
     async def session(self, database: str | None = None) -> AsyncIterator[Connection]:

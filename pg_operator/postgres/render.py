@@ -5,7 +5,7 @@ privileges come from the word table only.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Final, assert_never
+from typing import Final, Protocol, assert_never
 
 from psycopg import sql
 
@@ -15,7 +15,6 @@ from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.rights import MEMBERSHIP_OPTIONS
 from pg_operator.plan.state import Mark, Membership, Password, Server
 from pg_operator.postgres.errors import Rejected
-from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.quote import (
     checked_name,
     is_storable,
@@ -27,8 +26,15 @@ from pg_operator.postgres.render_privileges import render_privileges, render_wor
 Verifier = Callable[[Password, str], str]
 
 
+class Sealer(Protocol):
+    """What makes a comment of a mark, such as a keyring."""
+
+    def seal(self, mark: Mark, *, on: str) -> str:
+        """Return the comment for `on`, "role:NAME" or "database:NAME"."""
+
+
 def render(
-    operation: op.Operation, *, server: Server, keyring: Keyring, verifier: Verifier
+    operation: op.Operation, *, server: Server, keyring: Sealer, verifier: Verifier
 ) -> sql.Composed:
     """Return the one statement of an operation.
 
@@ -330,7 +336,7 @@ _OPTIONS: Final[dict[str, sql.SQL]] = {
 }
 
 
-def _mark(operation: op.MarkDatabase | op.MarkRole, keyring: Keyring) -> sql.Composed:
+def _mark(operation: op.MarkDatabase | op.MarkRole, keyring: Sealer) -> sql.Composed:
     name, mark, comment = operation.name, operation.mark, operation.comment
     if isinstance(operation, op.MarkDatabase):
         return sql.SQL("COMMENT ON DATABASE {} IS {}").format(
@@ -342,7 +348,7 @@ def _mark(operation: op.MarkDatabase | op.MarkRole, keyring: Keyring) -> sql.Com
 
 
 def _comment(
-    mark: Mark | None, comment: str | None, keyring: Keyring, *, on: str
+    mark: Mark | None, comment: str | None, keyring: Sealer, *, on: str
 ) -> sql.Composable:
     if mark is not None:
         return _value(keyring.seal(mark, on=on))

@@ -42,16 +42,47 @@ async def read_password(
     """
     if spec.password is not None:
         return await _read_declared(context, key, spec, spec.password)
+    secret = await _read_published(context, key, role, spec)
+    if secret is None or isinstance(secret, Blocked):
+        return secret
+    text = secret.password
+    return None if text is None else _password(context, spec, text)
+
+
+async def foresee_password(
+    context: Context, key: Key, role: Object, spec: DatabaseRoleSpec, link: Link
+) -> Password | Blocked | None:
+    """Return the password that `reconcile_binding` would, and write nothing.
+
+    One that it would generate is like no other, and has no text.
+    """
+    if spec.password is not None or spec.connection_secret is None:
+        return await read_password(context, key, role, spec)
+    secret = await _read_published(context, key, role, spec)
+    if isinstance(secret, Blocked):
+        return secret
+    text = None if secret is None else secret.password
+    details = _details(context, key, spec, spec.connection_secret, link)
+    if text is None and isinstance(details, Blocked):
+        return details
+    is_due = _is_due(secret, _rotation(role)) and not isinstance(details, Blocked)
+    if text is None or is_due:
+        return Password("")
+    return _password(context, spec, text)
+
+
+async def _read_published(
+    context: Context, key: Key, role: Object, spec: DatabaseRoleSpec
+) -> ConnectionSecret | Blocked | None:
+    """Return the Secret with a generated password, if there is one by now."""
     if spec.generate_password is not True or spec.connection_secret is None:
         return None
     try:
-        secret = await ConnectionSecret.read(
+        return await ConnectionSecret.read(
             context.kubernetes, _owner(key, role), spec.connection_secret.name
         )
     except ForeignSecret:
         return _conflict(spec.connection_secret)
-    text = None if secret is None else secret.password
-    return None if text is None else _password(context, spec, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +126,7 @@ async def reconcile_binding(
             declared = _password(context, spec, stored.password)
         told = details if declared is None else declared
         return Binding(told, published, details)
-    rotate = (role["metadata"].get("annotations") or {}).get(ROTATE)
+    rotate = _rotation(role)
     password = declared
     if spec.password is None:
         password = _password(context, spec, _generated(stored, rotate))
@@ -147,10 +178,20 @@ async def _publish(
 def _generated(stored: ConnectionSecret | None, rotate: str | None) -> SecretText:
     """Return the password in the Secret, or a new one where a new one is due."""
     text = None if stored is None else stored.password
-    is_due = stored is not None and rotate not in {None, stored.rotated_for}
-    if text is not None and not is_due:
+    if text is not None and not _is_due(stored, rotate):
         return text
     return SecretText(secrets.token_urlsafe(PASSWORD_BYTES))
+
+
+def _rotation(role: Object) -> str | None:
+    """Return for which value of its annotation a role's password is to be new."""
+    annotations = role["metadata"].get("annotations") or {}
+    value: str | None = annotations.get(ROTATE)
+    return value
+
+
+def _is_due(stored: ConnectionSecret | None, rotate: str | None) -> bool:
+    return stored is not None and rotate not in {None, stored.rotated_for}
 
 
 def _details(

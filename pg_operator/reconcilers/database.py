@@ -1,41 +1,25 @@
 """A Database: create it, keep it as declared, and let it go."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
 from pg_operator.api.conditions import Reason
-from pg_operator.api.guard import Held, guard
-from pg_operator.api.specs import DatabaseClusterSpec, DatabaseSpec
-from pg_operator.api.validation import refusal, validate_database
+from pg_operator.api.specs import DatabaseSpec
 from pg_operator.kube.services import ServiceStatus
-from pg_operator.plan.batches import Plan
-from pg_operator.plan.deletion import INTERRUPTED_DROP
-from pg_operator.plan.desired import (
-    desired_database,
-    immutable_differences,
-    without_inside,
-)
-from pg_operator.plan.diff import diff
-from pg_operator.plan.extensions import Extensions, judge_extensions
-from pg_operator.plan.operations import DropDatabase
-from pg_operator.plan.parameters import Parameters, judge_parameters
-from pg_operator.plan.policies import Consent, Ownership, ownership
-from pg_operator.plan.state import UNSET, Claimant, DatabaseState, Mark, Pending
+from pg_operator.plan.desired import immutable_differences
+from pg_operator.plan.policies import Ownership
+from pg_operator.plan.state import DatabaseState, Mark, Pending
 from pg_operator.postgres.apply import apply
-from pg_operator.postgres.observe import (
-    observe_database,
-    observe_parameter_contexts,
+from pg_operator.reconcilers.context import Context
+from pg_operator.reconcilers.database_planning import (
+    observe_shared_database,
+    plan_database,
 )
-from pg_operator.postgres.observe_extensions import observe_trusted
-from pg_operator.reconcilers.context import Context, claimant_of
-from pg_operator.reconcilers.inside import Seen, closed_by_hand, look_inside
-from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
-from pg_operator.reconcilers.ownership import agreed_consent, check_ownership
+from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome
 from pg_operator.reconcilers.progress import (
     LOOK_AGAIN,
-    Blocked,
     is_current,
     partially_applied,
     ready,
@@ -43,12 +27,7 @@ from pg_operator.reconcilers.progress import (
     waiting,
     warn_once,
 )
-from pg_operator.reconcilers.reach import check_allowed, find_cluster, terminating
-from pg_operator.reconcilers.references import link_to
-from pg_operator.reconcilers.role_references import resolve_roles
-from pg_operator.reconcilers.servers import Link
 from pg_operator.reconcilers.service import reconcile_service
-from pg_operator.reconcilers.templates import check_creation
 from pg_operator.reconcilers.witness import mark_restored
 
 CREATED: Final = frozenset({Ownership.ABSENT, Ownership.UNFINISHED})
@@ -61,45 +40,16 @@ async def reconcile_database(context: Context, key: Key, database: Object) -> Ou
         Blocked: it cannot be worked on now.
         PostgresError: the server refused something.
     """
-    guarded = guard(database["spec"], validate_database(database).errors)
-    if guarded.stalled:
-        raise Blocked(Reason.INVALID_SPEC, refusal(guarded.stalled), terminal=True)
-    spec = DatabaseSpec.parse(guarded.spec)
-    cluster = find_cluster(context.objects, spec.database_cluster_ref.name)
-    check_allowed(cluster, key, path="spec.name", name=spec.name)
-    link = await link_to(context, cluster)
-    claimant = claimant_of(context, key)
-    observed = await observe_shared_database(context, link, spec.name)
-    cluster_spec = DatabaseClusterSpec.parse(cluster["spec"])
-    owned = database_ownership(
-        context,
-        link,
-        observed,
-        claimant,
-        consent=agreed_consent(cluster_spec, key, name=spec.name, adopt=spec.adopt),
-    )
-    check_ownership(
-        owned, what=f"database '{spec.name}'", cluster=spec.database_cluster_ref.name
-    )
-    if owned is Ownership.ABSENT and is_deleting(cluster):
-        raise terminating(spec.database_cluster_ref.name, what="databases")
-    if observed.connection_limit == INTERRUPTED_DROP:
-        await _finish_drop(context, link, spec, owned)
-        observed = await observe_shared_database(context, link, spec.name)
-        owned = Ownership.ABSENT
-    if owned is Ownership.ABSENT:
-        await check_creation(context, key, spec, cluster_spec, link=link)
-    seen = await look_inside(link, observed, spec)
-    desired, pending = await _desire(
-        context, key, spec, cluster, link=link, seen=seen, held=guarded.held
-    )
+    planned = await plan_database(context, key, database)
+    spec, link, seen, owned = planned.spec, planned.link, planned.seen, planned.owned
     applied = await apply(
-        diff(desired, seen.state),
+        planned.plan,
         server=link.server,
         connections=link.connections,
         keyring=context.keyring,
     )
-    pending += applied.pending
+    pending = planned.pending + applied.pending
+    observed = seen.state
     if owned in CREATED:
         observed = await observe_shared_database(context, link, spec.name)
     service = await reconcile_service(context, key, database, spec, link)
@@ -116,135 +66,12 @@ async def reconcile_database(context: Context, key: Key, database: Object) -> Ou
     return replace(outcome, events=events)
 
 
-async def _finish_drop(
-    context: Context, link: Link, spec: DatabaseSpec, owned: Ownership
-) -> None:
-    """Drop what an interrupted DROP DATABASE left, when the object drops its database.
-
-    Raises:
-        Blocked: it is kept for somebody to look at.
-    """
-    if not (owned.may_delete and spec.deletion_policy == "Delete"):
-        raise Blocked(
-            Reason.DATABASE_INVALID,
-            f"database '{spec.name}' is invalid: its DROP DATABASE was interrupted, "
-            "and nobody can enter it any more; drop it, or set deletionPolicy to "
-            "Delete, and it is made anew",
-            requeue_after=LOOK_AGAIN,
-        )
-    await apply(
-        Plan((DropDatabase(spec.name),)),
-        server=link.server,
-        connections=link.connections,
-        keyring=context.keyring,
-    )
-
-
-def database_ownership(
-    context: Context,
-    link: Link,
-    observed: DatabaseState,
-    claimant: Claimant,
-    *,
-    consent: Consent = Consent.NONE,
-) -> Ownership:
-    """Tell whose the observed database is, as seen from one object."""
-    return ownership(
-        observed,
-        claimant=claimant,
-        login=link.server.login,
-        is_living=context.is_living,
-        protected=(link.dsn.dbname,),
-        consent=consent,
-    )
-
-
-async def observe_shared_database(
-    context: Context, link: Link, name: str
-) -> DatabaseState:
-    """Observe a database from outside."""
-    async with link.connections.session() as connection:
-        state = await observe_database(connection, name, keyring=context.keyring)
-    return context.witness.see(link.server, state)
-
-
-async def _desire(
-    context: Context,
-    key: Key,
-    spec: DatabaseSpec,
-    cluster: Object,
-    *,
-    link: Link,
-    seen: Seen,
-    held: Sequence[Held],
-) -> tuple[DatabaseState, tuple[Pending, ...]]:
-    """Return what the spec wants as far as it may have it now, and what it may not."""
-    observed = seen.state
-    roles = await resolve_roles(context, key, cluster, spec.named_roles, link=link)
-    parameters = await _judge_parameters(spec, cluster, link)
-    extensions = await _judge_extensions(spec, cluster, link)
-    desired = desired_database(
-        spec,
-        claimant=claimant_of(context, key),
-        observed=observed,
-        server=link.server,
-        roles=roles.usable,
-        parameters=parameters.usable,
-        held_parameters=[
-            part.path_keys[1] for part in held if part.path_keys[0] == "parameters"
-        ],
-        extensions=extensions.usable,
-    )
-    pending = (*_held(held), *roles.pending, *parameters.pending, *extensions.pending)
-    if seen.refused is not None:
-        return without_inside(desired), (*pending, seen.refused)
-    if observed.allow_connections is False and desired.allow_connections is UNSET:
-        return desired, (*pending, closed_by_hand(observed))
-    return desired, pending
-
-
-async def _judge_extensions(
-    spec: DatabaseSpec, cluster: Object, link: Link
-) -> Extensions:
-    """Tell which extensions of a spec may be made on a server."""
-    if not spec.extensions:
-        return Extensions()
-    async with link.connections.session() as connection:
-        trusted = await observe_trusted(connection, spec.extensions)
-    return judge_extensions(
-        spec.extensions,
-        trusted=trusted,
-        allowed=DatabaseClusterSpec.parse(cluster["spec"]).allowed_extensions,
-    )
-
-
-async def _judge_parameters(
-    spec: DatabaseSpec, cluster: Object, link: Link
-) -> Parameters:
-    """Tell which settings of a spec may be set on a server."""
-    if not spec.parameters:
-        return Parameters()
-    async with link.connections.session() as connection:
-        contexts = await observe_parameter_contexts(connection, spec.parameters.keys())
-    return judge_parameters(
-        spec.parameters,
-        contexts=contexts,
-        allowed=DatabaseClusterSpec.parse(cluster["spec"]).allowed_parameters,
-    )
-
-
 def _left(observed: DatabaseState, spec: DatabaseSpec) -> Iterator[Event]:
     """Tell what left the spec and stays in the database."""
     recorded = observed.mark.extensions if isinstance(observed.mark, Mark) else set()
     for name in sorted(recorded - {extension.name for extension in spec.extensions}):
         message = f"Extension '{name}' left the spec; it stays in the database"
         yield Event("Normal", "ExtensionReleased", message)
-
-
-def _held(held: Sequence[Held]) -> Iterator[Pending]:
-    """Say what is wrong with the entries that were left out."""
-    for part in held:
-        yield Pending(part.error.path, Reason.INVALID_SPEC, part.error.message)
 
 
 def _outcome(

@@ -26,10 +26,9 @@ from pg_operator.postgres.errors import (
 from pg_operator.reconcilers.cluster import reconcile_cluster
 from pg_operator.reconcilers.context import Context, is_let_go
 from pg_operator.reconcilers.database import reconcile_database
-from pg_operator.reconcilers.deletion import (
+from pg_operator.reconcilers.deletion import finalize_database, finalize_role
+from pg_operator.reconcilers.deletion_planning import (
     deletion_blocked,
-    finalize_database,
-    finalize_role,
     keeps_everything,
 )
 from pg_operator.reconcilers.keys import load_keyring

@@ -1,69 +1,38 @@
 """A DatabaseRole: create it, give it its password, and keep its grants exact."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
-from pg_operator.api.conditions import Reason
 from pg_operator.api.guard import guard
-from pg_operator.api.specs import DatabaseClusterSpec, DatabaseRoleSpec
-from pg_operator.api.validation import refusal, validate_databaserole
+from pg_operator.api.specs import DatabaseRoleSpec
+from pg_operator.api.validation import validate_databaserole
 from pg_operator.plan.batches import Plan
 from pg_operator.plan.deletion import effective_role_policy
-from pg_operator.plan.desired import Entitlements, desired_role
-from pg_operator.plan.diff import diff
 from pg_operator.plan.operations import AlterRole, MarkRole
-from pg_operator.plan.policies import Consent, Ownership, ownership
-from pg_operator.plan.scope import claim_everything
-from pg_operator.plan.state import (
-    Claimant,
-    Dependencies,
-    Mark,
-    Password,
-    Pending,
-    RoleState,
-)
+from pg_operator.plan.state import Mark, Password, Pending
 from pg_operator.postgres.apply import Applied, apply
-from pg_operator.postgres.observe import observe_role, observe_verifier
-from pg_operator.postgres.observe_dependencies import observe_dependencies
 from pg_operator.reconcilers.binding import (
     Binding,
     read_password,
     reconcile_binding,
 )
-from pg_operator.reconcilers.context import Context, claimant_of
-from pg_operator.reconcilers.memberships import resolve_memberships
-from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
-from pg_operator.reconcilers.ownership import agreed_consent, check_ownership
-from pg_operator.reconcilers.permissions import (
-    Resolved,
-    resolve_permissions,
-    with_grants,
-)
+from pg_operator.reconcilers.context import Context
+from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome
+from pg_operator.reconcilers.permissions import Resolved
 from pg_operator.reconcilers.progress import (
     Blocked,
     partially_applied,
     ready,
 )
-from pg_operator.reconcilers.reach import check_allowed, find_cluster, terminating
-from pg_operator.reconcilers.references import link_to
-from pg_operator.reconcilers.role_properties import resolve_properties
-from pg_operator.reconcilers.servers import Link
+from pg_operator.reconcilers.role_planning import (
+    find_role,
+    observe_shared_role,
+    plan_role,
+)
 from pg_operator.reconcilers.witness import mark_restored
 
 MOST_PENDING_SHOWN: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A role that its object may write, as seen from outside, and where it is."""
-
-    cluster: DatabaseClusterSpec
-    link: Link
-    claimant: Claimant
-    observed: RoleState
-    dependencies: Dependencies
-    is_adopted: bool  # by this very reconcile
 
 
 async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
@@ -73,69 +42,23 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
         Blocked: it cannot be worked on now.
         PostgresError: the server refused something.
     """
-    guarded = guard(role["spec"], validate_databaserole(role).errors)
-    if guarded.stalled:
-        raise Blocked(Reason.INVALID_SPEC, refusal(guarded.stalled), terminal=True)
-    spec = DatabaseRoleSpec.parse(guarded.spec)
-    found = await _find(context, key, spec)
-    link, observed, dependencies = found.link, found.observed, found.dependencies
+    found = await find_role(context, key, role)
+    spec, link, observed = found.spec, found.link, found.observed
     binding = await reconcile_binding(context, key, role, spec, link)
     password = binding.password
-    if isinstance(password, Blocked) and not observed.exists:
-        raise password
-
-    exact = spec.grants_policy == "Exact"
-    others = dependencies.granted_in if exact else ()
-    resolved = await resolve_permissions(
-        context,
-        key,
-        spec,
-        link=link,
-        observed=observed,
-        faulty=guarded.held,
-        others=others,
-    )
-    entitlements = Entitlements(
-        await resolve_memberships(
-            context,
-            key,
-            spec,
-            cluster=found.cluster,
-            link=link,
-            observed=observed,
-            faulty=guarded.held,
-        ),
-        await resolve_properties(
-            spec,
-            cluster=found.cluster,
-            link=link,
-            observed=observed,
-            pending=resolved.pending,
-            faulty=guarded.held,
-        ),
-    )
-    resolved = replace(resolved, pending=resolved.pending + entitlements.pending)
-    observed = with_grants(observed, resolved, dependencies)
-    if exact:
-        observed = claim_everything(observed, resolved.scope)
-    desired = desired_role(
-        spec,
-        claimant=found.claimant,
-        observed=observed,
-        server=link.server,
-        password=None if isinstance(password, Blocked) else password,
-        grants=resolved.grants,
-        scope=resolved.scope,
-        entitlements=entitlements,
-    )
-    plan = diff(desired, observed)
+    if isinstance(password, Blocked):
+        if not observed.exists:
+            raise password
+        password = None
+    planned = await plan_role(context, key, found, password=password)
+    plan, resolved = planned.plan, planned.resolved
     applied = await apply(
         plan,
         server=link.server,
         connections=link.connections,
         keyring=context.keyring,
     )
-    oid = observed.oid
+    oid, dependencies = observed.oid, found.dependencies
     if not observed.exists:
         created, dependencies = await observe_shared_role(context, link, spec.role_name)
         oid = created.oid
@@ -143,9 +66,9 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
     status = {
         "oid": oid,
         "deletionPolicy": effective_role_policy(
-            spec.deletion_policy, dependencies, mark=desired.mark
+            spec.deletion_policy, dependencies, mark=planned.mark
         ),
-        "passwordFingerprint": _fingerprint(desired.mark),
+        "passwordFingerprint": _fingerprint(planned.mark),
         "binding": None if binding.secret is None else {"name": binding.secret},
         "grants": _grants_status(resolved, applied),
     }
@@ -158,38 +81,6 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
         events = [Event("Normal", "RoleAdopted", adopted), *events]
     pending = (*resolved.pending, *applied.pending)
     return _outcome(role, binding, pending, status=status, events=events)
-
-
-async def _find(context: Context, key: Key, spec: DatabaseRoleSpec) -> _Found:
-    """Go to the server and look whose the role is.
-
-    Raises:
-        Blocked: the server cannot be used, or the role is not this object's.
-    """
-    cluster = find_cluster(context.objects, spec.database_cluster_ref.name)
-    check_allowed(cluster, key, path="spec.roleName", name=spec.role_name)
-    link = await link_to(context, cluster)
-    claimant = claimant_of(context, key)
-    observed, dependencies = await observe_shared_role(context, link, spec.role_name)
-    cluster_spec = DatabaseClusterSpec.parse(cluster["spec"])
-    owned = role_ownership(
-        context,
-        link,
-        observed,
-        claimant,
-        consent=agreed_consent(
-            cluster_spec, key, name=spec.role_name, adopt=spec.adopt
-        ),
-    )
-    check_ownership(
-        owned,
-        what=f"role '{spec.role_name}'",
-        cluster=spec.database_cluster_ref.name,
-    )
-    if owned is Ownership.ABSENT and is_deleting(cluster):
-        raise terminating(spec.database_cluster_ref.name, what="roles")
-    adopted = owned is Ownership.ADOPTABLE
-    return _Found(cluster_spec, link, claimant, observed, dependencies, adopted)
 
 
 def _outcome(
@@ -217,19 +108,6 @@ def _outcome(
     )
 
 
-async def observe_shared_role(
-    context: Context, link: Link, name: str
-) -> tuple[RoleState, Dependencies]:
-    """Observe a role from outside: its row, its mark, and where it is entangled."""
-    async with link.connections.session() as connection:
-        observed = await observe_role(connection, name, keyring=context.keyring)
-        if link.server.read_passwords:
-            verifier = await observe_verifier(connection, name, keyring=context.keyring)
-            observed = replace(observed, verifier=verifier)
-        dependencies = await observe_dependencies(connection, name)
-    return context.witness.see(link.server, observed), dependencies
-
-
 async def password_is_pending(context: Context, key: Key, role: Object) -> bool:
     """Tell whether a Secret holds another password than the server, without asking it.
 
@@ -243,25 +121,6 @@ async def password_is_pending(context: Context, key: Key, role: Object) -> bool:
     password = await read_password(context, key, role, parsed)
     known = role.get("status", {}).get("passwordFingerprint")
     return isinstance(password, Password) and password.fingerprint != known
-
-
-def role_ownership(
-    context: Context,
-    link: Link,
-    observed: RoleState,
-    claimant: Claimant,
-    *,
-    consent: Consent = Consent.NONE,
-) -> Ownership:
-    """Tell whose the observed role is, as seen from one object."""
-    return ownership(
-        observed,
-        claimant=claimant,
-        login=link.server.login,
-        is_living=context.is_living,
-        protected=(link.dsn.user,),
-        consent=consent,
-    )
 
 
 def _hint(password: Password) -> str:

@@ -62,7 +62,7 @@ class Servers:
     `on_change` is called with a DatabaseCluster's name when its objects should look
     again (the server came back, or its DSN changed), `on_lost` when the DatabaseCluster
     itself should (the server stopped answering). `may_write` is asked before every
-    write on a server.
+    write on a server; with `read_only` the servers themselves refuse to write.
     """
 
     def __init__(
@@ -73,12 +73,14 @@ class Servers:
         on_change: Callable[[str], None],
         on_lost: Callable[[str], None],
         may_write: Callable[[], bool] = lambda: True,
+        read_only: bool = False,
     ) -> None:
         self._kubernetes = kubernetes
         self._settings = settings
         self._on_change = on_change
         self._on_lost = on_lost
         self._may_write = may_write
+        self._read_only = read_only
         self._entries: dict[str, _Entry] = {}
 
     async def connect(self, cluster: Object) -> Link:
@@ -176,7 +178,10 @@ class Servers:
         else:
             limit = int(source[-1])
             connections = ServerConnections(
-                dsn, max_connections=limit, may_write=self._may_write
+                dsn,
+                max_connections=limit,
+                may_write=self._may_write,
+                read_only=self._read_only,
             )
         try:
             async with connections.session() as connection:

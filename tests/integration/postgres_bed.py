@@ -200,11 +200,14 @@ def running_server(options: PostgresOptions) -> Iterator[PostgresServer]:
 
 
 @contextlib.asynccontextmanager
-async def open_bed(dsn: str, *, max_connections: int = 4) -> AsyncIterator[Bed]:
+async def open_bed(
+    dsn: str, *, max_connections: int = 4, read_only: bool = False
+) -> AsyncIterator[Bed]:
     """Connect as the operator does, and close everything again."""
     connections = ServerConnections(
         parse_dsn(SecretText(dsn), allow_loopback=True),
         max_connections=max_connections,
+        read_only=read_only,
     )
     try:
         async with connections.session() as connection:

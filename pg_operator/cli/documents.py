@@ -1,0 +1,178 @@
+"""Reads the documents of a file as `kubectl apply -f` would, and judges ours."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pydantic
+import yaml
+
+from pg_operator.api.specs import (
+    API_VERSION,
+    GROUP,
+    PLURALS,
+    DatabaseClusterSpec,
+    DatabaseRoleSpec,
+    DatabaseSpec,
+    Document,
+    Kind,
+)
+from pg_operator.api.validation import (
+    Verdict,
+    refusal,
+    validate_database,
+    validate_databasecluster,
+    validate_databaserole,
+)
+from pg_operator.reconcilers.outcome import Key, Object
+
+MODELS: Final[Mapping[Kind, type[Document]]] = {
+    "DatabaseCluster": DatabaseClusterSpec,
+    "Database": DatabaseSpec,
+    "DatabaseRole": DatabaseRoleSpec,
+}
+VALIDATE: Final[Mapping[Kind, Callable[..., Verdict]]] = {
+    "DatabaseCluster": validate_databasecluster,
+    "Database": validate_database,
+    "DatabaseRole": validate_databaserole,
+}
+_DATE: Final = "tag:yaml.org,2002:timestamp"
+
+
+class BadDocuments(Exception):
+    """The documents cannot be used; each line of the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Our objects in the order of the file, and the Secrets beside them."""
+
+    objects: Mapping[Key, Object]
+    secrets: Mapping[tuple[str, str], Object] = field(repr=False)
+
+
+def read_documents(text: str, *, namespace: str) -> Documents:
+    """Read a stream of YAML or JSON; what does not say so is in `namespace`.
+
+    Lists are opened. Other kinds are passed over, save for Secrets.
+
+    Raises:
+        BadDocuments: it is no such stream, or not every document of ours is one.
+    """
+    objects: dict[Key, Object] = {}
+    secrets: dict[tuple[str, str], Object] = {}
+    problems: list[str] = []
+    for document in _flatten(_load(text)):
+        kind, group = document.get("kind"), str(document.get("apiVersion"))
+        if group.partition("/")[0] == GROUP:
+            try:
+                key = _key(document, namespace)
+            except BadDocuments as problem:
+                problems.append(str(problem))
+                continue
+            if key in objects:
+                problems.append(f"{key}: stands in the file twice")
+            objects[key] = _object(key, document)
+        elif (kind, group) == ("Secret", "v1"):
+            metadata = document["metadata"]
+            place = metadata.get("namespace") or namespace, str(metadata.get("name"))
+            secrets[place] = document
+    if problems:
+        raise BadDocuments("\n".join(problems))
+    return Documents(objects, secrets)
+
+
+def check_documents(documents: Documents, *, stored: Mapping[Key, Object]) -> None:
+    """Hold our documents to what admission does, as changes of what is `stored`.
+
+    Raises:
+        BadDocuments: with the messages of admission.
+    """
+    problems = []
+    for key, obj in documents.objects.items():
+        if unknown := list(_unknown_fields(key.kind, obj["spec"])):
+            problems.append(f"{key}: {', '.join(unknown)}")
+        errors = VALIDATE[key.kind](obj, old=stored.get(key)).errors
+        if errors:
+            problems.append(f"{key}: {refusal(errors)}")
+    if problems:
+        raise BadDocuments("\n".join(problems))
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes no text for a date, as kubectl does not."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own)
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != _DATE]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def _load(text: str) -> list[Any]:
+    try:
+        return list(yaml.load_all(text, Loader=_Loader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+    # Not the parser's own text, which quotes the file: there may be Secrets in it.
+    where = (
+        "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
+    )
+    raise BadDocuments(f"this is not YAML{where}")
+
+
+def _flatten(documents: list[Any]) -> Iterator[dict[str, Any]]:
+    for document in documents:
+        if document is None:
+            continue
+        if not isinstance(document, dict):
+            raise BadDocuments("a document is no object with apiVersion and kind")
+        if isinstance(items := document.get("items"), list):
+            yield from _flatten(items)
+            continue
+        if not isinstance(document.get("metadata", {}), dict):
+            raise BadDocuments("metadata: must be an object")
+        yield {**document, "metadata": document.get("metadata") or {}}
+
+
+def _key(document: Mapping[str, Any], namespace: str) -> Key:
+    kind, name = document.get("kind"), document["metadata"].get("name")
+    for known in PLURALS:
+        if (known, API_VERSION) != (kind, document["apiVersion"]):
+            continue
+        if not isinstance(name, str) or not name:
+            raise BadDocuments(f"{kind}: metadata.name: Required value")
+        if known == "DatabaseCluster":
+            return Key(known, "", name)
+        return Key(known, document["metadata"].get("namespace") or namespace, name)
+    raise BadDocuments(
+        f"{document['apiVersion']} has no kind {kind}; those of {API_VERSION} are "
+        f"{', '.join(PLURALS)}"
+    )
+
+
+def _object(key: Key, document: Mapping[str, Any]) -> Object:
+    """Leave out what only the API server writes."""
+    metadata = document["metadata"]
+    kept = {field: metadata[field] for field in ("annotations",) if metadata.get(field)}
+    scope = {"namespace": key.namespace} if key.namespace else {}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": key.kind,
+        "metadata": {**kept, **scope, "name": key.name},
+        "spec": document.get("spec"),
+    }
+
+
+def _unknown_fields(kind: Kind, spec: Any) -> Iterator[str]:
+    """Say what the API server would of fields that do not exist."""
+    try:
+        MODELS[kind].model_validate_json(json.dumps(spec), extra="forbid")
+    except pydantic.ValidationError as error:
+        for one in error.errors(include_input=False, include_url=False):
+            if one["type"] == "extra_forbidden":
+                yield f'unknown field "spec{_path(one["loc"])}"'
+
+
+def _path(steps: tuple[int | str, ...]) -> str:
+    return "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in steps)

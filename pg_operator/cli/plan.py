@@ -1,0 +1,142 @@
+"""`pg-operator plan`: the SQL that applying a file would come to."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import groupby
+from typing import Any, Final, TextIO
+
+import click
+
+from pg_operator.api.secret import SecretText
+from pg_operator.cli.documents import BadDocuments, Documents, read_documents
+from pg_operator.cli.options import dsn_file, read_dsn
+from pg_operator.cli.world import ReadOnly, World, world_of_cluster, world_of_server
+from pg_operator.kube.errors import KubernetesError
+from pg_operator.postgres.dsn import drop_libpq_variables
+from pg_operator.postgres.errors import PostgresError
+from pg_operator.reconcilers.outcome import Key
+from pg_operator.reconcilers.planning import Draft
+from pg_operator.reconcilers.progress import Blocked
+
+CHANGES: Final = 2  # the exit code when there is something to do
+
+Plans = list[tuple[Key, Draft | Blocked]]
+
+
+class _Misused(click.UsageError):
+    """A wrong option; the exit code of others has another meaning here."""
+
+    exit_code = 1
+
+
+class _Command(click.Command):
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **options)
+        except click.UsageError as error:
+            raise _Misused(error.format_message(), error.ctx) from None
+
+
+@click.command(cls=_Command)
+@click.option(
+    "-f",
+    "--filename",
+    "file",
+    type=click.File(encoding="utf-8"),
+    required=True,
+    help="The file with the objects, `-` for standard input.",
+)
+@click.option(
+    "-n",
+    "--namespace",
+    default="default",
+    show_default=True,
+    help="The namespace of documents that name none.",
+)
+@click.option(
+    "--operator-namespace",
+    default="pg-operator-system",
+    show_default=True,
+    help="The operator's own namespace.",
+)
+@dsn_file
+def plan(
+    *, file: TextIO, namespace: str, operator_namespace: str, dsn_file: TextIO | None
+) -> None:
+    """Print the SQL that applying a file would come to; nothing is changed.
+
+    With a DSN, in --dsn-file or $PGOP_ADMIN_DSN, the server alone is asked. Without
+    one, the objects, Secrets and servers of the current kubeconfig are.
+
+    Exit code: 0 when there is nothing to do, 2 when there is, 1 after an error or when
+    an object cannot be worked on.
+    """
+    drop_libpq_variables(os.environ)
+    try:
+        documents = read_documents(file.read(), namespace=namespace)
+        plans = asyncio.run(
+            _plan(documents, read_dsn(dsn_file), operator_namespace=operator_namespace)
+        )
+    except (BadDocuments, KubernetesError, PostgresError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    for key, found in plans:
+        click.echo(_shown(key, found))
+    if any(isinstance(found, Blocked) for _, found in plans):
+        raise click.exceptions.Exit(1)
+    changes = sum(found.changes for _, found in plans if isinstance(found, Draft))
+    click.echo(f"-- {changes} statements to run" if changes else "-- nothing to do")
+    if changes:
+        raise click.exceptions.Exit(CHANGES)
+
+
+async def _plan(
+    documents: Documents, dsn: SecretText | None, *, operator_namespace: str
+) -> Plans:
+    plans: Plans = []
+    async with _world(documents, dsn, operator_namespace) as world:
+        for key in documents.objects:
+            if key.kind == "DatabaseCluster":
+                continue
+            try:
+                plans.append((key, await world.plan(key)))
+            except Blocked as blocked:
+                plans.append((key, blocked))
+    return plans
+
+
+@asynccontextmanager
+async def _world(
+    documents: Documents, dsn: SecretText | None, operator_namespace: str
+) -> AsyncIterator[World]:
+    if dsn is not None:
+        async with world_of_server(documents, dsn) as world:
+            yield world
+        return
+    async with (
+        await ReadOnly.from_environment() as kubernetes,
+        world_of_cluster(
+            documents, kubernetes, operator_namespace=operator_namespace
+        ) as world,
+    ):
+        yield world
+
+
+def _shown(key: Key, found: Draft | Blocked) -> str:
+    if isinstance(found, Blocked):
+        return f"-- {key}\n{_comment(f'{found.reason}: {found.message}')}\n"
+    lines = [f"-- {key}{'' if found.statements else ': nothing to do'}"]
+    for database, statements in groupby(found.statements, lambda one: one.database):
+        lines.append(_comment(_place(database)))
+        lines += [f"{statement.sql};" for statement in statements]
+    lines += [_comment(f"pending: {one.path}: {one.message}") for one in found.pending]
+    return "\n".join([*lines, ""])
+
+
+def _place(database: str | None) -> str:
+    return "in the DSN's database" if database is None else f"in database {database}"
+
+
+def _comment(text: str) -> str:
+    return "\n".join(f"--   {line}" for line in text.splitlines())

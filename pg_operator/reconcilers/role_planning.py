@@ -1,0 +1,202 @@
+"""What a DatabaseRole comes to on its server as it is: found, judged, and planned."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from pg_operator.api.conditions import Reason
+from pg_operator.api.guard import Held, guard
+from pg_operator.api.specs import DatabaseClusterSpec, DatabaseRoleSpec
+from pg_operator.api.validation import refusal, validate_databaserole
+from pg_operator.plan.batches import Plan
+from pg_operator.plan.desired import Entitlements, desired_role
+from pg_operator.plan.diff import diff
+from pg_operator.plan.policies import Consent, Ownership, ownership
+from pg_operator.plan.scope import claim_everything
+from pg_operator.plan.state import (
+    Claimant,
+    Dependencies,
+    Marked,
+    Password,
+    RoleState,
+    Unset,
+)
+from pg_operator.postgres.observe import observe_role, observe_verifier
+from pg_operator.postgres.observe_dependencies import observe_dependencies
+from pg_operator.reconcilers.context import Context, claimant_of
+from pg_operator.reconcilers.memberships import resolve_memberships
+from pg_operator.reconcilers.outcome import Key, Object, is_deleting
+from pg_operator.reconcilers.ownership import agreed_consent, check_ownership
+from pg_operator.reconcilers.permissions import (
+    Resolved,
+    resolve_permissions,
+    with_grants,
+)
+from pg_operator.reconcilers.progress import Blocked
+from pg_operator.reconcilers.reach import check_allowed, find_cluster, terminating
+from pg_operator.reconcilers.references import link_to
+from pg_operator.reconcilers.role_properties import resolve_properties
+from pg_operator.reconcilers.servers import Link
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRole:
+    """A role that its object may write, as seen from outside, and where it is.
+
+    `spec` is what the object declares without the parts that are `held` back.
+    """
+
+    spec: DatabaseRoleSpec
+    held: Sequence[Held]
+    cluster: DatabaseClusterSpec
+    link: Link
+    claimant: Claimant
+    observed: RoleState
+    dependencies: Dependencies
+    is_adopted: bool  # by this very reconcile
+
+
+@dataclass(frozen=True, slots=True)
+class RolePlan:
+    """What is to be done for a DatabaseRole, and what of it cannot be done yet.
+
+    `mark` is what the role's mark will say.
+    """
+
+    plan: Plan
+    resolved: Resolved
+    mark: Marked | Unset = field(repr=False)
+
+
+async def find_role(context: Context, key: Key, role: Object) -> FoundRole:
+    """Go to the server and look whose the role is; nothing is written.
+
+    Raises:
+        Blocked: the spec is not valid, the server cannot be used, or the role is not
+            this object's.
+        PostgresError: the server refused something.
+    """
+    guarded = guard(role["spec"], validate_databaserole(role).errors)
+    if guarded.stalled:
+        raise Blocked(Reason.INVALID_SPEC, refusal(guarded.stalled), terminal=True)
+    spec = DatabaseRoleSpec.parse(guarded.spec)
+    cluster = find_cluster(context.objects, spec.database_cluster_ref.name)
+    check_allowed(cluster, key, path="spec.roleName", name=spec.role_name)
+    link = await link_to(context, cluster)
+    claimant = claimant_of(context, key)
+    observed, dependencies = await observe_shared_role(context, link, spec.role_name)
+    cluster_spec = DatabaseClusterSpec.parse(cluster["spec"])
+    owned = role_ownership(
+        context,
+        link,
+        observed,
+        claimant,
+        consent=agreed_consent(
+            cluster_spec, key, name=spec.role_name, adopt=spec.adopt
+        ),
+    )
+    check_ownership(
+        owned,
+        what=f"role '{spec.role_name}'",
+        cluster=spec.database_cluster_ref.name,
+    )
+    if owned is Ownership.ABSENT and is_deleting(cluster):
+        raise terminating(spec.database_cluster_ref.name, what="roles")
+    return FoundRole(
+        spec=spec,
+        held=guarded.held,
+        cluster=cluster_spec,
+        link=link,
+        claimant=claimant,
+        observed=observed,
+        dependencies=dependencies,
+        is_adopted=owned is Ownership.ADOPTABLE,
+    )
+
+
+async def plan_role(
+    context: Context, key: Key, found: FoundRole, *, password: Password | None
+) -> RolePlan:
+    """Find out what a role needs; nothing is written.
+
+    Raises:
+        Blocked: the DatabaseCluster went meanwhile.
+        PostgresError: the server refused something.
+    """
+    spec, link, observed = found.spec, found.link, found.observed
+    exact = spec.grants_policy == "Exact"
+    others = found.dependencies.granted_in if exact else ()
+    resolved = await resolve_permissions(
+        context,
+        key,
+        spec,
+        link=link,
+        observed=observed,
+        faulty=found.held,
+        others=others,
+    )
+    entitlements = Entitlements(
+        await resolve_memberships(
+            context,
+            key,
+            spec,
+            cluster=found.cluster,
+            link=link,
+            observed=observed,
+            faulty=found.held,
+        ),
+        await resolve_properties(
+            spec,
+            cluster=found.cluster,
+            link=link,
+            observed=observed,
+            pending=resolved.pending,
+            faulty=found.held,
+        ),
+    )
+    resolved = replace(resolved, pending=resolved.pending + entitlements.pending)
+    observed = with_grants(observed, resolved, found.dependencies)
+    if exact:
+        observed = claim_everything(observed, resolved.scope)
+    desired = desired_role(
+        spec,
+        claimant=found.claimant,
+        observed=observed,
+        server=link.server,
+        password=password,
+        grants=resolved.grants,
+        scope=resolved.scope,
+        entitlements=entitlements,
+    )
+    return RolePlan(diff(desired, observed), resolved, desired.mark)
+
+
+async def observe_shared_role(
+    context: Context, link: Link, name: str
+) -> tuple[RoleState, Dependencies]:
+    """Observe a role from outside: its row, its mark, and where it is entangled."""
+    async with link.connections.session() as connection:
+        observed = await observe_role(connection, name, keyring=context.keyring)
+        if link.server.read_passwords:
+            verifier = await observe_verifier(connection, name, keyring=context.keyring)
+            observed = replace(observed, verifier=verifier)
+        dependencies = await observe_dependencies(connection, name)
+    return context.witness.see(link.server, observed), dependencies
+
+
+def role_ownership(
+    context: Context,
+    link: Link,
+    observed: RoleState,
+    claimant: Claimant,
+    *,
+    consent: Consent = Consent.NONE,
+) -> Ownership:
+    """Tell whose the observed role is, as seen from one object."""
+    return ownership(
+        observed,
+        claimant=claimant,
+        login=link.server.login,
+        is_living=context.is_living,
+        protected=(link.dsn.user,),
+        consent=consent,
+    )

@@ -1,0 +1,197 @@
+"""`pg-operator plan`: exactly what applying would do, and not one write."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from psycopg import sql
+
+from pg_operator.cli.main import main
+from pg_operator.postgres.connect import Connection
+from pg_operator.postgres.errors import ServerRefused
+from pg_operator.reconcilers.outcome import Key
+from pg_operator.reconcilers.planning import plan_object
+from tests.cluster.objects import database, database_role, documents, password_secret
+from tests.integration.postgres_bed import Bed, open_bed, running_server
+from tests.integration.reconcile_bed import MAIN, Stage, on_stage
+from tests.localcluster.postgres import PostgresOptions, PostgresServer
+
+# Autovacuum takes transaction ids, too.
+SETTINGS = {"autovacuum": "off"}
+WRITING = re.compile(
+    "CREATE|ALTER|DROP|GRANT|REVOKE|COMMENT|REASSIGN|SELECT pg_catalog.pg_terminate"
+)
+NEW_PASSWORD = "ein neues Passwort"
+
+
+@pytest.fixture(scope="module")
+def quiet() -> Iterator[PostgresServer]:
+    """A server on which nobody but the test does anything."""
+    with running_server(PostgresOptions(settings=SETTINGS)) as server:
+        yield server
+
+
+@pytest.fixture
+async def bed(quiet: PostgresServer) -> AsyncIterator[Bed]:
+    async with open_bed(quiet.superuser_dsn) as bed:
+        yield bed
+
+
+@pytest.fixture
+async def stage(quiet: PostgresServer) -> AsyncIterator[Stage]:
+    async with on_stage(quiet.admin_dsn) as stage:
+        yield stage
+
+
+async def plan(dsn: str, *objects: dict[str, Any]) -> Result:
+    """Plan objects as one does in a shell."""
+    return await asyncio.to_thread(
+        CliRunner().invoke,
+        main,
+        ["plan", "-f", "-"],
+        input=documents(*objects),
+        env={"PGOP_ADMIN_DSN": dsn},
+    )
+
+
+async def next_transaction_id(bed: Bed) -> int:
+    query = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+    async with bed.connections.session() as connection:
+        row = await (await connection.execute(query)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def shop(bed: Bed, **role: Any) -> list[dict[str, Any]]:
+    """A Database and a role that may read in it."""
+    name = bed.name("shop")
+    app = {"name": "app", "privileges": ["USAGE"]}
+    permission = {"database": name, "privileges": ["CONNECT"], "schemas": [app]}
+    return [
+        database(name, "main", schema="app", timezone="UTC"),
+        database_role(bed.name("reader"), "main", permissions=[permission], **role),
+    ]
+
+
+async def test_plan_shows_all_of_a_new_database_and_writes_nothing(bed: Bed) -> None:
+    objects = shop(bed, password={"name": "reader"})
+    secret = password_secret("reader", NEW_PASSWORD)
+    name, reader = bed.name("shop"), bed.name("reader")
+    before = await next_transaction_id(bed)
+
+    result = await plan(bed.dsn, *objects, secret)
+
+    assert await next_transaction_id(bed) == before
+    assert result.exit_code == 2
+    for statement in (
+        f'CREATE DATABASE "{name}" TEMPLATE "template0"',
+        f"COMMENT ON DATABASE \"{name}\" IS '<mark>';",
+        f'REVOKE CONNECT, TEMPORARY ON DATABASE "{name}" FROM PUBLIC;',
+        f'--   in database {name}\nCREATE SCHEMA "app";',
+        f"CREATE ROLE \"{reader}\" LOGIN PASSWORD '<redacted>';",
+    ):
+        assert statement in result.output
+    for hidden in (NEW_PASSWORD, "SCRAM-SHA-256", bed.dsn):
+        assert hidden not in result.output
+    assert not (await bed.database(name)).exists
+    assert not (await bed.role(reader)).exists
+
+
+async def test_session_of_a_plan_cannot_write(bed: Bed) -> None:
+    """Whatever a plan comes to send one day."""
+    async with open_bed(bed.dsn, read_only=True) as reading:
+        with pytest.raises(ServerRefused, match="read-only"):
+            await reading.execute("CREATE SCHEMA forbidden")
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What servers are sent that writes, with words where secrets are."""
+    sent: list[str] = []
+    usual = Connection.execute
+
+    async def execute(self: Connection, query: Any, *rest: Any, **options: Any) -> Any:
+        text = query.as_string() if isinstance(query, sql.Composable) else str(query)
+        if WRITING.match(text):
+            text = re.sub("SCRAM-SHA-256[^']*", "<redacted>", text)
+            sent.append(re.sub("managed by pg-operator[^']*", "<mark>", text))
+        return await usual(self, query, *rest, **options)
+
+    monkeypatch.setattr(Connection, "execute", execute)
+    return sent
+
+
+async def drafted(stage: Stage, key: Key) -> list[str]:
+    obj = stage.cache.get(key)
+    assert obj is not None
+    draft = await plan_object(stage.context, key, obj)
+    return [statement.sql for statement in draft.statements]
+
+
+async def test_what_was_planned_is_done_and_then_there_is_nothing_to_do(
+    bed: Bed, stage: Stage, sent: list[str]
+) -> None:
+    db, role = shop(bed, password={"name": "reader"}, connectionLimit=3)
+    stage.secrets["shop", "reader"] = {"password": NEW_PASSWORD.encode()}
+    keys = [
+        stage.put("Database", "shop", db["spec"], namespace="shop"),
+        stage.put("DatabaseRole", "reader", role["spec"], namespace="shop"),
+    ]
+    for key in keys:
+        planned = await drafted(stage, key)
+        assert (len(planned) > 3, sent) == (True, [])
+        assert (await stage.reconcile(key))[0] == "Reconciled"
+        assert sent == planned
+        sent.clear()
+        assert await drafted(stage, key) == []
+    for key in reversed(keys):
+        stage.delete(key)
+        planned = await drafted(stage, key)
+        assert (len(planned) > 0, sent) == (True, [])
+        assert (await stage.reconcile(key))[2].release
+        assert sent == planned
+        sent.clear()
+
+
+async def test_adopting_what_is_as_declared_is_nothing_but_marks(bed: Bed) -> None:
+    name, reader = bed.name("shop"), bed.name("reader")
+    await bed.execute(f"CREATE DATABASE {name}", f"CREATE ROLE {reader} LOGIN")
+    await bed.execute("CREATE SCHEMA app", database=name)
+    objects = [
+        database(name, "main", schema="app", adopt=True),
+        database_role(reader, "main", login=True, adopt=True),
+    ]
+    result = await plan(bed.dsn, *objects)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("IS '<mark>';") == 2
+    assert result.output.endswith("-- nothing to do\n")
+
+
+async def test_plan_of_what_belongs_to_somebody_else_says_so(bed: Bed) -> None:
+    name = bed.name("theirs")
+    await bed.execute(f"CREATE DATABASE {name}")
+    result = await plan(bed.dsn, database(name, "main"))
+    assert (result.exit_code, "AlreadyExists" in result.output) == (1, True)
+
+
+async def test_plan_tells_why_the_server_cannot_be_asked(bed: Bed) -> None:
+    wrong = re.sub("password=[^ ]+", "password=wrong", bed.dsn)
+    result = await plan(wrong, database(bed.name("db"), "main"))
+    assert (result.exit_code, "AuthenticationFailed" in result.output) == (1, True)
+
+
+async def test_generated_password_is_planned_and_not_made(
+    bed: Bed, stage: Stage
+) -> None:
+    spec = {
+        "roleName": bed.name("app"),
+        **MAIN,
+        "generatePassword": True,
+        "connectionSecret": {"name": "app", "database": "shop"},
+    }
+    key = stage.put("DatabaseRole", "app", spec, namespace="shop")
+    statements = await drafted(stage, key)
+    assert statements[0].endswith("LOGIN PASSWORD '<redacted>'")

@@ -1,0 +1,116 @@
+"""How `pg-operator plan` reads a file, and what it refuses. No server, no network."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from pg_operator.api.validation import refusal, validate_databaserole
+from pg_operator.cli.documents import (
+    BadDocuments,
+    Documents,
+    check_documents,
+    read_documents,
+)
+from pg_operator.cli.main import main
+from pg_operator.reconcilers.outcome import Key
+
+ROLE = """
+apiVersion: pg-operator.dev/v1alpha1
+kind: DatabaseRole
+metadata:
+  name: reader
+spec:
+  roleName: reader
+  validUntil: 2030-01-01T00:00:00Z
+  databaseClusterRef:
+    name: main
+"""
+KEY = Key("DatabaseRole", "shop", "reader")
+
+
+def read(text: str) -> Documents:
+    documents = read_documents(text, namespace="shop")
+    check_documents(documents, stored={})
+    return documents
+
+
+def role(**spec: Any) -> str:
+    document = yaml.safe_load(ROLE)
+    document["spec"] |= {"validUntil": "2030-01-01T00:00:00Z", **spec}
+    return yaml.safe_dump(document)
+
+
+def test_text_that_looks_like_a_date_stays_text() -> None:
+    assert read(ROLE).objects[KEY]["spec"]["validUntil"] == "2030-01-01T00:00:00Z"
+
+
+def test_lists_are_opened_and_other_kinds_passed_over() -> None:
+    other = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "reader"}}
+    items = {"kind": "List", "apiVersion": "v1", "items": [yaml.safe_load(role())]}
+    documents = read(yaml.safe_dump_all([other, None, items]))
+    assert (list(documents.objects), documents.secrets) == ([KEY], {})
+
+
+def test_a_document_says_which_namespace_it_is_for() -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "password"}}
+    elsewhere = yaml.safe_load(role())
+    elsewhere["metadata"]["namespace"] = "crm"
+    documents = read(yaml.safe_dump_all([elsewhere, secret]))
+    assert list(documents.objects) == [Key("DatabaseRole", "crm", "reader")]
+    assert list(documents.secrets) == [("shop", "password")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("password: [geheim", "this is not YAML at line 1, column 18"),
+        ("geheim", "a document is no object"),
+        ("metadata: geheim", "metadata: must be an object"),
+        (f"{ROLE}---{ROLE}", "stands in the file twice"),
+        (ROLE.replace("v1alpha1", "v2"), "pg-operator.dev/v2 has no kind"),
+        (ROLE.replace("kind: DatabaseRole", "kind: Role"), "has no kind Role"),
+        (ROLE.replace("name: reader\n", "{}\n", 1), "metadata.name: Required value"),
+        (role(grant="all"), 'unknown field "spec.grant"'),
+        (
+            role(permissions=[{"database": "shop", "table": "x"}]),
+            'unknown field "spec.permissions[0].table"',
+        ),
+    ],
+)
+def test_file_is_refused_and_not_quoted(text: str, message: str) -> None:
+    with pytest.raises(BadDocuments) as refused:
+        read(text)
+    assert message in str(refused.value)
+    assert "geheim" not in str(refused.value)
+
+
+def test_documents_are_refused_with_the_words_of_admission() -> None:
+    text = role(roleName="postgres", permissions=[{"database": ""}])
+    errors = validate_databaserole(yaml.safe_load(text)).errors
+    with pytest.raises(BadDocuments) as refused:
+        read(text)
+    assert len(errors) > 1
+    assert str(refused.value) == f"DatabaseRole shop/reader: {refusal(errors)}"
+
+
+def test_change_of_what_cannot_change_is_refused() -> None:
+    documents = read_documents(role(roleName="other"), namespace="shop")
+    with pytest.raises(BadDocuments, match="may not be changed"):
+        check_documents(documents, stored={KEY: yaml.safe_load(role())})
+
+
+@pytest.mark.parametrize("options", [[], ["--nonsense"], ["-f", "missing.yaml"]])
+def test_misuse_is_no_finding(options: list[str]) -> None:
+    """2 says that there is something to do."""
+    assert CliRunner().invoke(main, ["plan", *options]).exit_code == 1
+
+
+def test_refused_file_ends_with_the_exit_code_of_errors(tmp_path: Path) -> None:
+    file = tmp_path / "role.yaml"
+    file.write_text(role(roleName="postgres"), encoding="utf-8")
+    arguments = ["plan", "-f", str(file)]
+    result = CliRunner().invoke(main, arguments, env={"PGOP_ADMIN_DSN": "unused"})
+    assert (result.exit_code, "spec.roleName" in result.output) == (1, True)
