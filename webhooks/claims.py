@@ -9,24 +9,19 @@ the object would get.
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from pg_operator.api.conditions import Reason
 from pg_operator.api.errors import FieldError, Verdict
 from pg_operator.api.specs import Kind
 from pg_operator.reconcilers.outcome import Key, Object, is_deleting, key_of
-from pg_operator.reconcilers.progress import Blocked, condition, is_current
-from pg_operator.reconcilers.reach import (
-    OPEN_SCHEMAS,
-    check_allowed,
-    databases_named,
-    find_cluster,
-    terminating,
-    unavailable,
-    why_not_granted,
-    why_not_in_schema,
-)
+from pg_operator.reconcilers.progress import condition
 from pg_operator.runtime.cache import Cache, cluster_of
+from webhooks.references import (
+    NAME_FIELDS,
+    has_the_name,
+    is_readable,
+    key_to_be,
+    warn_of_references,
+)
 
-NAME_FIELDS: Final[Mapping[str, str]] = {"Database": "name", "DatabaseRole": "roleName"}
 _TRACKING: Final = (
     ("kustomize.toolkit.fluxcd.io/name", "kustomize.toolkit.fluxcd.io/namespace"),
     ("helm.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/namespace"),
@@ -35,8 +30,6 @@ _TRACKING: Final = (
 )
 # Its value begins with the application's name and a colon.
 _ARGO_CD: Final = "argocd.argoproj.io/tracking-id"
-# With one of these the name was never the object's, or is so no longer.
-_LOST: Final = frozenset({Reason.CONFLICT, Reason.ALREADY_EXISTS, Reason.UNVERIFIED})
 
 
 def judge_claims(
@@ -46,87 +39,29 @@ def judge_claims(
 
     What could be said of `old`, too, is not said again.
     """
-    field = NAME_FIELDS.get(kind)
-    if field is None or not _is_readable(field, new):
+    if not is_readable(kind, new):
         return Verdict()
-    warnings = list(_warnings(kind, field, new, objects))
+    warnings = list(warn_of_references(kind, new, objects))
     if old is not None:
-        readable = _is_readable(field, old)
-        known = set(_warnings(kind, field, old, objects) if readable else ())
+        readable = is_readable(kind, old)
+        known = set(warn_of_references(kind, old, objects) if readable else ())
         warnings = [text for text in warnings if text not in known]
         return Verdict(warnings=tuple(warnings))
-    errors, doubts = _judge_name(kind, field, new, objects)
+    errors, doubts = _judge_name(kind, new, objects)
     return Verdict(errors, (*doubts, *warnings))
 
 
-def _warnings(kind: Kind, field: str, obj: Object, objects: Cache) -> Iterator[str]:
-    try:
-        _check_cluster(kind, field, obj, objects)
-    except Blocked as blocked:
-        yield blocked.message
-    for permission in _named(obj["spec"].get("permissions"), "database"):
-        yield from _check_permission(obj, permission, objects)
-
-
-def _check_cluster(kind: Kind, field: str, obj: Object, objects: Cache) -> None:
-    """Look whether the DatabaseCluster is there, lets the object in, and works.
-
-    Raises:
-        Blocked: it is not, or does not.
-    """
-    cluster = find_cluster(objects, cluster_of(obj))
-    name = obj["spec"][field]
-    check_allowed(cluster, _key(kind, obj), path=f"spec.{field}", name=name)
-    if is_deleting(cluster):
-        what = "databases" if kind == "Database" else "roles"
-        raise terminating(cluster_of(obj), what=what)
-    if condition(cluster, "Available").get("status") != "True":
-        raise unavailable(cluster_of(obj))
-
-
-def _check_permission(
-    obj: Object, permission: Mapping[str, Any], objects: Cache
-) -> Iterator[str]:
-    """Look whether something can be granted in the database of a permission now."""
-    name, namespace = permission["database"], obj["metadata"]["namespace"]
-    found = list(databases_named(objects, cluster_of(obj), name))
-    is_open = [
-        spec.allowed_namespaces.allows(namespace, own=key.namespace)
-        for key, spec in found
-    ]
-    serving = [
-        spec
-        for (key, spec), opened in zip(found, is_open, strict=True)
-        if opened and _is_ready(objects, key)
-    ]
-    if not serving:
-        why = why_not_granted(
-            name, cluster=cluster_of(obj), namespace=namespace, open_to_it=is_open
-        )
-        yield f"{why.path}: {why.message}"
-        return
-    listed = OPEN_SCHEMAS.union(*(spec.schema_names for spec in serving))
-    for schema in _named(permission.get("schemas"), "name"):
-        if schema["name"] not in listed:
-            why = why_not_in_schema(name, schema["name"])
-            yield f"{why.path}: {why.message}"
-
-
-def _is_ready(objects: Cache, key: Key) -> bool:
-    database = objects.get(key)
-    return database is not None and is_current(database)
-
-
 def _judge_name(
-    kind: Kind, field: str, new: Object, objects: Cache
+    kind: Kind, new: Object, objects: Cache
 ) -> tuple[tuple[FieldError, ...], tuple[str, ...]]:
     """Look whose the name is; nothing is told of objects of other namespaces."""
+    field = NAME_FIELDS[kind]
     name, path = new["spec"][field], f"spec.{field}"
     noun = "database" if kind == "Database" else "role"
     place = f"{noun} '{name}' on DatabaseCluster '{cluster_of(new)}'"
     namespace = new["metadata"]["namespace"]
     doubt = ""
-    for rival, same_server in _rivals(kind, field, new, objects):
+    for rival, same_server in _rivals(kind, name, new, objects):
         metadata = rival["metadata"]
         if metadata["namespace"] == namespace:
             # A change of metadata.name: the old object goes last.
@@ -134,7 +69,7 @@ def _judge_name(
                 f"{place} is already declared by {kind} '{metadata['name']}'; only one "
                 "of the two can have it"
             )
-        elif not _owns(rival) or not same_server:
+        elif not has_the_name(rival) or not same_server:
             doubt = (
                 f"{place} is already declared by another object; only one of the two "
                 "can have it"
@@ -157,20 +92,14 @@ def _judge_name(
 
 
 def _rivals(
-    kind: Kind, field: str, new: Object, objects: Cache
+    kind: Kind, name: str, new: Object, objects: Cache
 ) -> Iterator[tuple[Object, bool]]:
     """Find living objects with the same name there, and whether "there" is certain."""
-    itself = _key(kind, new)
+    itself = key_to_be(kind, new)
     for cluster, same_server in _same_servers(cluster_of(new), objects):
-        for rival in objects.find(kind, "named", cluster, new["spec"][field]):
+        for rival in objects.find(kind, "named", cluster, name):
             if key_of(kind, rival) != itself and not is_deleting(rival):
                 yield rival, same_server
-
-
-def _key(kind: Kind, obj: Object) -> Key:
-    """Return the key of an object, whose name may still have to be generated."""
-    metadata = obj["metadata"]
-    return Key(kind, metadata.get("namespace", ""), metadata.get("name", ""))
 
 
 def _same_servers(name: str, objects: Cache) -> Iterator[tuple[str, bool]]:
@@ -203,12 +132,6 @@ def _is_available(cluster: Object) -> bool:
     return bool(condition(cluster, "Available").get("status") == "True")
 
 
-def _owns(obj: Object) -> bool:
-    """Tell whether the operator said that the name is this object's."""
-    reason = condition(obj, "Ready").get("reason")
-    return "oid" in obj.get("status", {}) and reason not in _LOST
-
-
 def _tracked_by(obj: Object) -> frozenset[tuple[str, ...]]:
     """Return the releases that GitOps tools say an object is part of.
 
@@ -228,19 +151,3 @@ def _tracked_by(obj: Object) -> frozenset[tuple[str, ...]]:
     if application := said.get(_ARGO_CD, "").partition(":")[0]:
         releases.add((_ARGO_CD, application))
     return frozenset(releases)
-
-
-def _is_readable(field: str, obj: Object) -> bool:
-    """Tell whether what names an object is there; a stored one may have any fault."""
-    spec = obj.get("spec")
-    if not isinstance(spec, dict) or not isinstance(spec.get(field), str):
-        return False
-    reference = spec.get("databaseClusterRef")
-    return isinstance(reference, dict) and isinstance(reference.get("name"), str)
-
-
-def _named(entries: object, key: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the entries of a list that have their list key."""
-    for entry in entries if isinstance(entries, list) else ():
-        if isinstance(entry, dict) and isinstance(entry.get(key), str):
-            yield entry

@@ -16,6 +16,7 @@ from pg_operator.plan.state import Mark, Pending, RoleState, membership_path
 from pg_operator.postgres.observe import observe_role
 from pg_operator.reconcilers.context import Context, claimant_of
 from pg_operator.reconcilers.outcome import Key
+from pg_operator.reconcilers.reach import why_not_joined, why_not_passed_on
 from pg_operator.reconcilers.role_references import declared_by
 from pg_operator.reconcilers.servers import Link
 
@@ -111,19 +112,7 @@ class _Judge:
                 "administrator of the DatabaseCluster to add it to "
                 "spec.allowedMemberships",
             )
-        if standing is RoleStanding.FOREIGN:
-            return _pending(
-                name,
-                Reason.ROLE_NOT_FOUND,
-                f"no DatabaseRole of this namespace declares role '{name}', and the "
-                "DatabaseCluster does not list it; it is joined as soon as one does",
-            )
-        return _pending(
-            name,
-            Reason.ROLE_NOT_READY,
-            f"role '{name}' is not Ready yet; it is joined as soon as its DatabaseRole "
-            "is",
-        )
+        return why_not_joined(name, standing)
 
     def _is_of_this_namespace(self, group: RoleState) -> bool:
         """Tell whether the mark, not a document that anybody can write, says so."""
@@ -134,12 +123,7 @@ class _Judge:
 def _problem_of_listed(entry: MemberOf, group: RoleState) -> Pending | None:
     name = entry.role
     if entry.admin is True:
-        return _pending(
-            name,
-            Reason.NOT_ALLOWED,
-            f"role '{name}' is shared by the administrator of the DatabaseCluster, so "
-            "it may not be passed on; remove `admin`",
-        )
+        return why_not_passed_on(name)
     if not group.exists:
         return _pending(
             name,

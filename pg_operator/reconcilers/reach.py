@@ -10,7 +10,8 @@ from pg_operator.api.conditions import Reason
 from pg_operator.api.names import expand_prefix
 from pg_operator.api.specs import DatabaseClusterSpec, DatabaseSpec
 from pg_operator.api.validation import validate_database, validate_databasecluster
-from pg_operator.plan.state import Pending
+from pg_operator.plan.role_references import RoleStanding
+from pg_operator.plan.state import Pending, membership_path
 from pg_operator.reconcilers.outcome import Key, Object, Objects, is_deleting, key_of
 from pg_operator.reconcilers.progress import Blocked
 
@@ -128,4 +129,65 @@ def why_not_in_schema(database: str, schema: str) -> Pending:
         f"spec.permissions[{database}].schemas[{schema}]",
         Reason.NOT_ALLOWED,
         f"schema '{schema}' is not listed by the Database; add it to its spec.schemas",
+    )
+
+
+def roles_named(
+    objects: Objects, *, cluster: str, name: str, namespace: str
+) -> Iterator[Object]:
+    """Find the living DatabaseRoles of a namespace that ask for a name."""
+    for role in objects.of_cluster("DatabaseRole", cluster):
+        is_ours = role["metadata"]["namespace"] == namespace and not is_deleting(role)
+        if is_ours and role["spec"].get("roleName") == name:
+            yield role
+
+
+def why_role_not_used(
+    path: str, name: str, standing: RoleStanding, *, cluster: str
+) -> Pending:
+    """Say why a role does not own or create; nothing of other namespaces' objects."""
+    match standing:
+        case RoleStanding.NOT_READY:
+            reason = Reason.ROLE_NOT_READY
+            message = (
+                f"role '{name}' is not made yet by its DatabaseRole; it is used as "
+                "soon as it is"
+            )
+        case RoleStanding.ABSENT:
+            reason = Reason.ROLE_NOT_FOUND
+            message = f"role '{name}' does not exist; it is used as soon as it does"
+        case _:
+            reason = Reason.NOT_ALLOWED
+            message = (
+                f"role '{name}' is no DatabaseRole of this namespace on "
+                f"DatabaseCluster '{cluster}', nor one that it lists in "
+                "spec.allowedOwners; declare it, or ask for it to be listed"
+            )
+    return Pending(path, reason, message)
+
+
+def why_not_joined(name: str, standing: RoleStanding) -> Pending:
+    """Say why a role is no member yet of one that the DatabaseCluster does not list."""
+    if standing is RoleStanding.NOT_READY:
+        return Pending(
+            membership_path(name),
+            Reason.ROLE_NOT_READY,
+            f"role '{name}' is not Ready yet; it is joined as soon as its DatabaseRole "
+            "is",
+        )
+    return Pending(
+        membership_path(name),
+        Reason.ROLE_NOT_FOUND,
+        f"no DatabaseRole of this namespace declares role '{name}', and the "
+        "DatabaseCluster does not list it; it is joined as soon as one does",
+    )
+
+
+def why_not_passed_on(name: str) -> Pending:
+    """Say that nobody is an admin of a role that the DatabaseCluster lists."""
+    return Pending(
+        membership_path(name),
+        Reason.NOT_ALLOWED,
+        f"role '{name}' is shared by the administrator of the DatabaseCluster, so it "
+        "may not be passed on; remove `admin`",
     )

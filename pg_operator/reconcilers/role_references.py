@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pg_operator.api.conditions import Reason
 from pg_operator.api.specs import DatabaseClusterSpec
 from pg_operator.plan.role_references import RoleStanding, role_standing
 from pg_operator.plan.state import Claimant, Pending
 from pg_operator.postgres.observe import observe_role
 from pg_operator.reconcilers.context import Context
-from pg_operator.reconcilers.outcome import Key, Object, is_deleting, key_of
+from pg_operator.reconcilers.outcome import Key, Object, key_of
+from pg_operator.reconcilers.reach import roles_named, why_role_not_used
 from pg_operator.reconcilers.servers import Link
 
 
@@ -47,7 +47,7 @@ async def resolve_roles(
         name for name, standing in standings.items() if standing is RoleStanding.USABLE
     }
     pending = (
-        _pending(path, name, standings[name], cluster_name)
+        why_role_not_used(path, name, standings[name], cluster=cluster_name)
         for path, name in named.items()
         if name not in usable
     )
@@ -58,33 +58,10 @@ def declared_by(
     context: Context, key: Key, cluster: str, name: str
 ) -> Iterator[Claimant]:
     """Find the living DatabaseRoles of an object's namespace that ask for a name."""
-    for role in context.objects.of_cluster("DatabaseRole", cluster):
-        role_key = key_of("DatabaseRole", role)
-        if role_key.namespace != key.namespace or is_deleting(role):
-            continue
-        if role["spec"].get("roleName") == name:
-            claimant = context.claimant(role_key)
-            if claimant is not None:
-                yield claimant
-
-
-def _pending(path: str, name: str, standing: RoleStanding, cluster: str) -> Pending:
-    """Say why a role cannot be used; nothing about objects of other namespaces."""
-    match standing:
-        case RoleStanding.NOT_READY:
-            reason = Reason.ROLE_NOT_READY
-            message = (
-                f"role '{name}' is not made yet by its DatabaseRole; it is used as "
-                "soon as it is"
-            )
-        case RoleStanding.ABSENT:
-            reason = Reason.ROLE_NOT_FOUND
-            message = f"role '{name}' does not exist; it is used as soon as it does"
-        case _:
-            reason = Reason.NOT_ALLOWED
-            message = (
-                f"role '{name}' is no DatabaseRole of this namespace on "
-                f"DatabaseCluster '{cluster}', nor one that it lists in "
-                "spec.allowedOwners; declare it, or ask for it to be listed"
-            )
-    return Pending(path, reason, message)
+    found = roles_named(
+        context.objects, cluster=cluster, name=name, namespace=key.namespace
+    )
+    for role in found:
+        claimant = context.claimant(key_of("DatabaseRole", role))
+        if claimant is not None:
+            yield claimant

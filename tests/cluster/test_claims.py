@@ -144,6 +144,23 @@ def test_commit_that_opens_a_database_and_grants_in_it_is_taken_in_any_order(
     other.wait(f"databaserole/{namespace}-reader", "condition=Ready")
 
 
+def test_owner_is_warned_of_until_its_role_is_there(
+    cluster: LocalCluster, kubectl: Kubectl, namespace: str
+) -> None:
+    connect_cluster(cluster, kubectl, namespace)
+    owned = database(namespace, namespace, owner=namespace)
+    member = database_role("app", namespace, memberOf=[{"role": namespace}])
+    said = server_apply(kubectl, owned, member, dry=True)
+    assert f"Warning: spec.owner: role '{namespace}' is no DatabaseRole" in said
+    assert f"Warning: spec.memberOf[{namespace}]: no DatabaseRole" in said
+
+    kubectl.apply(documents(database_role(namespace, namespace)))
+    kubectl.wait(f"databaserole/{namespace}", "condition=Ready")
+    assert wait_until(
+        lambda: server_apply(kubectl, owned, member, dry=True) == "", timeout=30
+    )
+
+
 @pytest.mark.parametrize("change", ["renamed", "moved"])
 def test_object_that_is_renamed_or_moved_is_let_in_before_the_old_one_is_pruned(
     cluster: LocalCluster,

@@ -1,60 +1,27 @@
 """What is said of an object beside those that are stored: one thing is refused."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import pytest
 
 from pg_operator.api.errors import Verdict
-from pg_operator.api.specs import Kind
-from pg_operator.runtime.cache import Cache
+from tests.unit.claims_bed import (
+    MAIN,
+    MINE,
+    OWNED,
+    Json,
+    judged,
+    serving,
+    status,
+    stored,
+)
 from tests.unit.runtime_bed import a_cluster, a_database, a_role
 from webhooks.claims import judge_claims
 
-Json = dict[str, Any]
-SERVER = {"systemIdentifier": "7", "startedAt": "2026-11-01T00:00:00Z"}
 TAKEN = (
     "spec.name: Forbidden: database 'orders' on DatabaseCluster 'main' is already "
     "managed by another object; choose another name or ask the cluster's administrator"
 )
-MISSING_CLUSTER = (
-    "spec.databaseClusterRef.name: DatabaseCluster 'main' does not exist; the object "
-    "is worked on as soon as it does"
-)
-
-
-def status(ready: str = "Reconciled", **more: Any) -> Json:
-    """The status of an object that is as declared, or not."""
-    word = "True" if ready == "Reconciled" else "False"
-    conditions = [{"type": "Ready", "status": word, "reason": ready}]
-    return {"observedGeneration": 1, "conditions": conditions, "oid": 1, **more}
-
-
-def serving(available: str = "True", **server: Any) -> Json:
-    """The status of a DatabaseCluster."""
-    conditions = [{"type": "Available", "status": available}]
-    return {"conditions": conditions, "server": {**SERVER, **server}}
-
-
-MAIN = a_cluster(status=serving())
-# Of namespace "shop", as everything is that says nothing else.
-MINE = a_database("orders")
-OWNED = a_database("orders", namespace="bank", status=status())
-
-
-def stored(*objects: Json) -> Cache:
-    """Store objects as watches would."""
-    cache = Cache()
-    for obj in objects:
-        spec = obj["spec"]
-        kind: Kind = "DatabaseCluster" if "connection" in spec else "Database"
-        cache.put("DatabaseRole" if "roleName" in spec else kind, obj)
-    return cache
-
-
-def judged(new: Json, *objects: Json, old: Json | None = None) -> Verdict:
-    kind: Kind = "DatabaseRole" if "roleName" in new["spec"] else "Database"
-    return judge_claims(kind, new, old=old, objects=stored(*objects))
 
 
 def refusals(new: Json, *objects: Json) -> list[str]:
@@ -224,149 +191,6 @@ def test_object_of_another_release_is_refused(
     new: Mapping[str, str], old: Mapping[str, str]
 ) -> None:
     assert refusals(annotated(MINE, new), MAIN, annotated(OWNED, old)) == [TAKEN]
-
-
-def test_everything_is_let_pass_before_anything_is_there() -> None:
-    assert judged(MINE) == Verdict(warnings=(MISSING_CLUSTER,))
-    assert judged(a_role("app", "orders")) == Verdict(
-        warnings=(
-            MISSING_CLUSTER,
-            (
-                "spec.permissions[orders]: no Database named 'orders' is declared on "
-                "DatabaseCluster 'main'; it is granted on as soon as one is"
-            ),
-        )
-    )
-
-
-@pytest.mark.parametrize(
-    ("cluster", "warning"),
-    [
-        pytest.param(
-            a_cluster(status=serving("False")),
-            "DatabaseCluster 'main' is not available; its conditions say why, and the "
-            "object is worked on as soon as it is",
-            id="unavailable",
-        ),
-        pytest.param(
-            a_cluster(),
-            "DatabaseCluster 'main' is not available; its conditions say why, and the "
-            "object is worked on as soon as it is",
-            id="new",
-        ),
-        pytest.param(
-            a_cluster(status=serving(), deletionTimestamp="now"),
-            "DatabaseCluster 'main' is being deleted and takes no new databases",
-            id="going",
-        ),
-        pytest.param(
-            {
-                **MAIN,
-                "spec": {**MAIN["spec"], "allowedNamespaces": {"from": "None"}},
-            },
-            "namespace 'shop' may not use DatabaseCluster 'main'; ask its "
-            "administrator to add it to spec.allowedNamespaces",
-            id="closed",
-        ),
-        pytest.param(
-            {**MAIN, "spec": {**MAIN["spec"], "namePrefix": "{namespace}_"}},
-            "spec.name: Invalid value: \"orders\": must start with 'shop_' on "
-            "DatabaseCluster 'main'; try 'shop_orders'",
-            id="prefix",
-        ),
-    ],
-)
-def test_cluster_that_cannot_be_used_yet_is_warned_of(
-    cluster: Json, warning: str
-) -> None:
-    assert judged(MINE, cluster) == Verdict(warnings=(warning,))
-
-
-READER = a_role("reader", "orders")
-
-
-@pytest.mark.parametrize(
-    ("database", "warnings"),
-    [
-        pytest.param(a_database("orders", status=status()), (), id="ready"),
-        pytest.param(
-            a_database("orders"),
-            (
-                (
-                    "spec.permissions[orders]: database 'orders' is not Ready yet; it "
-                    "is granted on as soon as its Database is"
-                ),
-            ),
-            id="not-ready",
-        ),
-        pytest.param(
-            a_database("orders", namespace="bank", status=status()),
-            (
-                (
-                    "spec.permissions[orders]: database 'orders' is not open to "
-                    "namespace 'shop'; ask for it to be added to its "
-                    "spec.allowedNamespaces"
-                ),
-            ),
-            id="not-open",
-        ),
-        pytest.param(
-            a_database(
-                "orders",
-                namespace="bank",
-                status=status(),
-                spec={"allowedNamespaces": {"from": "Names", "names": ["shop"]}},
-            ),
-            (),
-            id="open",
-        ),
-    ],
-)
-def test_database_that_cannot_be_granted_in_yet_is_warned_of(
-    database: Json, warnings: tuple[str, ...]
-) -> None:
-    assert judged(READER, MAIN, database) == Verdict(warnings=warnings)
-
-
-def test_schema_that_the_database_does_not_list_is_warned_of() -> None:
-    database = a_database("orders", spec={"schema": "app"}, status=status())
-    role = a_role("reader")
-    schemas = [{"name": name} for name in ("app", "audit", "public")]
-    role["spec"]["permissions"] = [{"database": "orders", "schemas": schemas}]
-    assert judged(role, MAIN, database) == Verdict(
-        warnings=(
-            (
-                "spec.permissions[orders].schemas[audit]: schema 'audit' is not listed "
-                "by the Database; add it to its spec.schemas"
-            ),
-        )
-    )
-
-
-def test_change_is_warned_of_what_it_adds_only() -> None:
-    more = a_role("reader", "orders", "billing")
-    assert judged(more, old=READER).warnings == (
-        (
-            "spec.permissions[billing]: no Database named 'billing' is declared on "
-            "DatabaseCluster 'main'; it is granted on as soon as one is"
-        ),
-    )
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        {"roleName": 5},
-        {"databaseClusterRef": "main"},
-        {"permissions": "all"},
-        {"permissions": [5, {}, {"database": {}}, {"database": "x", "schemas": [{}]}]},
-    ],
-    ids=str,
-)
-def test_any_fault_of_a_stored_object_is_lived_with(spec: Json) -> None:
-    old = {**READER, "spec": {**READER["spec"], **spec}}
-    new = {**old, "spec": {**old["spec"], "connectionLimit": 3}}
-    assert judged(new, MAIN, old=old) == Verdict()
 
 
 def test_clusters_claim_nothing() -> None:
