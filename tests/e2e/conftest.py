@@ -11,7 +11,7 @@ from tests.capture import uncaptured
 from tests.cluster.objects import log_statements
 from tests.e2e.__main__ import directory
 from tests.e2e.installation import Installation
-from tests.e2e.load import Load, running_load
+from tests.e2e.load import CLIENTS, Load, running_load
 from tests.e2e.pods import metrics_pages
 from tests.localcluster import namespaces
 from tests.localcluster.deployed import DeployedCluster, Parts, running_deployed_cluster
@@ -101,9 +101,17 @@ def installation(request: pytest.FixtureRequest, deployer: Deployer) -> Installa
 
 
 @pytest.fixture
-def load(installation: Installation, say: Callable[[str], None]) -> Iterator[Load]:
-    """50 dry-run applies a second during the test; nothing wrong may get in, ever."""
-    with running_load(installation.cluster.control_plane) as load:
+def load(
+    request: pytest.FixtureRequest,
+    installation: Installation,
+    say: Callable[[str], None],
+) -> Iterator[Load]:
+    """50 dry-run applies a second during the test; nothing wrong may get in, ever.
+
+    Its parameter, if any, is from how many clients they come.
+    """
+    clients = getattr(request, "param", CLIENTS)
+    with running_load(installation.cluster.control_plane, clients=clients) as load:
         assert wait_until(lambda: len(load.answers) > 50, timeout=30)
         yield load
     say(f"\n  {load.summary()}")

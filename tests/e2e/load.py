@@ -18,6 +18,7 @@ from tests.localcluster.node.api import message_of
 from tests.localcluster.probes import wait_until
 
 PER_SECOND = 50
+# Enough to ask 50 times a second as long as nothing hangs.
 CLIENTS = 16
 COLLECTION = "/apis/pg-operator.dev/v1alpha1/namespaces/default/databaseroles"
 QUERY = "dryRun=All&fieldManager=load&force=true"
@@ -78,8 +79,11 @@ class Load:
 
 
 @contextmanager
-def running_load(plane: ControlPlane) -> Iterator[Load]:
-    """Apply 50 objects a second until the block ends and every answer is there."""
+def running_load(plane: ControlPlane, *, clients: int) -> Iterator[Load]:
+    """Apply 50 objects a second until the block ends and every answer is there.
+
+    It is less while all of `clients` wait for an answer at once.
+    """
     load = Load()
     stop = threading.Event()
     numbers = itertools.count()
@@ -94,15 +98,15 @@ def running_load(plane: ControlPlane) -> Iterator[Load]:
                     return
                 load.answers.append(client.ask(number))
 
-    clients = [threading.Thread(target=ask_on, daemon=True) for _ in range(CLIENTS)]
-    for client in clients:
-        client.start()
+    threads = [threading.Thread(target=ask_on, daemon=True) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
     try:
         yield load
     finally:
         stop.set()
-        for client in clients:
-            client.join(30)
+        for thread in threads:
+            thread.join(30)
 
 
 class _Client:

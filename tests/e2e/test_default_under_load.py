@@ -3,16 +3,25 @@
 import json
 import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
+
+import pytest
 
 from tests.e2e.installation import Installation
 from tests.e2e.load import Load, more
 from tests.e2e.pods import certificate_of
+from tests.localcluster.deployed import DeployedCluster
 from tests.localcluster.probes import wait_until
+
+Fault = Callable[[DeployedCluster, dict[str, Any]], AbstractContextManager[None]]
 
 MANIFESTS = "config/default"
 CERTIFICATE = "pg-operator-webhook"
 WEBHOOK = "deployment/pg-operator-webhook"
+# So many that they go on asking while each of those that asked the silent one waits.
+CLIENTS_THAT_WAIT = 128
 # What the API server's watch of EndpointSlices may need to learn of a change.
 PROPAGATION_SECONDS = 1.0
 
@@ -68,17 +77,41 @@ def test_killed_replica_costs_no_more_than_what_was_on_its_way(
     assert late == []
 
 
-def test_partitioned_replica_costs_no_more_than_what_was_on_its_way(
-    installation: Installation, load: Load
-) -> None:
-    pod = installation.cluster.pods("webhook")[0]
-
-    installation.cluster.connect(pod, up=False)
+@contextmanager
+def cut_off(cluster: DeployedCluster, pod: dict[str, Any]) -> Iterator[None]:
+    """Leave a pod without its network."""
+    cluster.connect(pod, up=False)
     try:
+        yield
+    finally:
+        cluster.connect(pod, up=True)
+
+
+@contextmanager
+def frozen(cluster: DeployedCluster, pod: dict[str, Any]) -> Iterator[None]:
+    """Stop a pod's program; its kernel still takes connections for it."""
+    cluster.signal(pod, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        cluster.signal(pod, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    ("load", "fault"),
+    [(CLIENTS_THAT_WAIT, cut_off), (CLIENTS_THAT_WAIT, frozen)],
+    indirect=["load"],
+    ids=["cut off", "frozen"],
+)
+def test_silent_replica_costs_no_more_than_what_was_on_its_way(
+    installation: Installation, load: Load, fault: Fault
+) -> None:
+    cluster = installation.cluster
+    pod = cluster.pods("webhook")[0]
+
+    with fault(cluster, pod):
         withdrawn = wait_for_endpoint(installation, pod, ready=False)
         more(load)
-    finally:
-        installation.cluster.connect(pod, up=True)
     wait_for_endpoint(installation, pod, ready=True)
     more(load)
 
