@@ -124,6 +124,17 @@ def kubectl(cluster: LocalCluster, namespace: str) -> Kubectl:
 
 
 @pytest.fixture
+def other(cluster: LocalCluster, namespace: str) -> Iterator[Kubectl]:
+    """Give kubectl in a second namespace, which goes with all that is in it."""
+    name = f"{namespace}-other"
+    cluster.kubectl.run("create", "namespace", name)
+    kubectl = cluster.kubectl_in(name)
+    yield kubectl
+    assert delete_objects(kubectl, prefix=name) == []
+    kubectl.run("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
 def apply(kubectl: Kubectl) -> Callable[..., str]:
     """Apply YAML text into the test's namespace; fails when it is refused."""
     return kubectl.apply

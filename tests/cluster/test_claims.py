@@ -1,11 +1,9 @@
 """A name belongs to one object, and no order of GitOps is refused for ever."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import delete_objects
 from tests.cluster.objects import (
     connect_cluster,
     database,
@@ -19,17 +17,6 @@ from tests.localcluster.kubectl import Kubectl
 from tests.localcluster.probes import wait_until
 
 APPLYSET = "applyset.kubernetes.io/part-of"
-
-
-@pytest.fixture
-def other(cluster: LocalCluster, namespace: str) -> Iterator[Kubectl]:
-    """Give kubectl in a second namespace, which goes with all that is in it."""
-    name = f"{namespace}-other"
-    cluster.kubectl.run("create", "namespace", name)
-    kubectl = cluster.kubectl_in(name)
-    yield kubectl
-    assert delete_objects(kubectl, prefix=name) == []
-    kubectl.run("delete", "namespace", name, "--wait=false")
 
 
 def server_apply(kubectl: Kubectl, *objects: dict[str, Any], dry: bool = False) -> str:
