@@ -63,6 +63,10 @@ class Reason(enum.StrEnum):
     SERVICE_CONFLICT = "ServiceConflict"
     SERVICE_UNSUPPORTED = "ServiceUnsupported"
 
+    # Held by an annotation.
+    PAUSED = "Paused"
+    PLANNED = "Planned"
+
     # Deletion.
     DELETION_BLOCKED = "DeletionBlocked"
     WAITING_FOR_REFERENCES = "WaitingForReferences"

@@ -1,6 +1,7 @@
 """A DatabaseCluster: probe its server and say what it is and what is missing."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from pg_operator.plan.rights import missing_rights
 from pg_operator.plan.state import Server
 from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
+from pg_operator.reconcilers.pause import is_paused, pause_of
 from pg_operator.reconcilers.progress import condition, stalled, waiting
 from pg_operator.reconcilers.servers import Unavailable
 
@@ -18,10 +20,19 @@ PROBE_AGAIN: Final = timedelta(seconds=3)
 
 async def reconcile_cluster(context: Context, key: Key, cluster: Object) -> Outcome:
     """Probe the server; a DatabaseCluster that is being deleted still serves."""
-    deleting = is_deleting(cluster)
-    if deleting and not any(_dependents(context, key.name)):
+    pause = pause_of(cluster)
+    if is_deleting(cluster) and not (pause or any(_dependents(context, key.name))):
         await context.servers.forget(key.name)
         return Outcome(release=True)
+    # Also while its objects are held: a probe writes nothing, and plans need it.
+    outcome = await _probe(context, cluster)
+    if pause is None:
+        return outcome
+    return replace(outcome, conditions=(*outcome.conditions, is_paused(pause)))
+
+
+async def _probe(context: Context, cluster: Object) -> Outcome:
+    deleting = is_deleting(cluster)
     try:
         link = await context.servers.connect(cluster)
     except Unavailable as unavailable:
@@ -67,8 +78,8 @@ def _ready(available: Condition, *, deleting: bool) -> tuple[Condition, ...]:
 def _held() -> tuple[Condition, ...]:
     """Say why it is still there, whether its server is or not."""
     message = (
-        "held until the Databases and DatabaseRoles that name it are deleted; "
-        "until then it serves them"
+        "held until the Databases and DatabaseRoles that name it are deleted, and no "
+        "annotation pauses it; until then it serves them"
     )
     return waiting(Reason.DELETION_BLOCKED, message)
 

@@ -15,12 +15,8 @@ from pg_operator.kube.errors import Forbidden, NamespaceTerminating
 from pg_operator.kube.paths import crd_path
 from pg_operator.postgres.errors import (
     AlreadyExistsNow,
-    AuthenticationFailed,
-    MissingPrivilege,
     NotFound,
     PostgresError,
-    ServerRefused,
-    ServerUnreachable,
     Transient,
 )
 from pg_operator.reconcilers.cluster import reconcile_cluster
@@ -42,9 +38,19 @@ from pg_operator.reconcilers.outcome import (
     is_deleting,
     key_of,
 )
+from pg_operator.reconcilers.pause import (
+    Mode,
+    find_pause,
+    paused_outcome,
+    reconcile_planned,
+)
 from pg_operator.reconcilers.progress import Blocked, condition, is_current
 from pg_operator.reconcilers.reach import unavailable
-from pg_operator.reconcilers.references import blocked_outcome
+from pg_operator.reconcilers.references import (
+    SERVER_LOST,
+    blocked_outcome,
+    reason_of,
+)
 from pg_operator.reconcilers.role import password_is_pending, reconcile_role
 from pg_operator.reconcilers.servers import Link, Servers
 from pg_operator.reconcilers.settings import Settings
@@ -52,8 +58,6 @@ from pg_operator.reconcilers.sweep import Sweeps
 
 logger = logging.getLogger(__name__)
 
-# The server itself is away or refuses everybody: the DatabaseCluster's business.
-SERVER_LOST: Final = (ServerUnreachable, AuthenticationFailed, ServerRefused)
 IDLE_SECONDS: Final = 60.0
 TEND_SECONDS: Final = 1.0
 
@@ -107,6 +111,14 @@ class Reconcilers:
         obj = self._context.objects.get(key)
         if obj is None:
             return await self._forget(key)
+        outcome = await self._rightly(key, obj)
+        if "plan" in obj.get("status", {}) and "plan" not in outcome.status:
+            # It is of a moment when somebody asked for it.
+            return replace(outcome, status={**outcome.status, "plan": None})
+        return outcome
+
+    async def _rightly(self, key: Key, obj: Object) -> Outcome:
+        """Do it, or say which right on the API server is lacking."""
         try:
             return await self._reconcile(key, obj)
         except NamespaceTerminating:
@@ -126,8 +138,17 @@ class Reconcilers:
             message = "Let go by annotation; the server is left as it is"
             event = Event("Warning", "Released", message)
             return Outcome(release=True, events=(event,))
+        pause = find_pause(self._context.objects, obj)
+        if pause is not None and pause.mode is Mode.PAUSED:
+            return paused_outcome(obj, pause)
         if is_deleting(obj):
             obj = await self._spared(key.kind, obj)
+        if pause is not None:
+            return await reconcile_planned(self._context, key, obj, pause)
+        return await self._work(key, obj)
+
+    async def _work(self, key: Key, obj: Object) -> Outcome:
+        """Make it true, or say what is in the way."""
         try:
             self._check_namespace(key, obj)
             return await self._dispatch(key, obj)
@@ -237,7 +258,7 @@ class Reconcilers:
         is_passing = isinstance(error, Transient) and is_current(obj)
         if is_passing or isinstance(error, AlreadyExistsNow | NotFound):
             return Outcome(retry=True)
-        blocked = Blocked(_reason(error), str(error))
+        blocked = Blocked(reason_of(error), str(error))
         if is_deleting(obj):
             blocked = deletion_blocked(blocked.message)
         return replace(blocked.outcome(obj), retry=True)
@@ -261,11 +282,3 @@ def wake_objects(objects: Objects, cluster: str, *, wake: Wake) -> None:
             wake(key, ahead=True)
     for key, _ in woken:
         wake(key)
-
-
-def _reason(error: PostgresError) -> Reason:
-    if isinstance(error, Transient):
-        return Reason.SERVER_BUSY
-    if isinstance(error, MissingPrivilege):
-        return Reason.MISSING_PRIVILEGES
-    return Reason.SERVER_ERROR

@@ -1,11 +1,24 @@
 """The way from an object to its server, and what a stop on it means."""
 
+from typing import Final
+
 from pg_operator.api.conditions import Reason
+from pg_operator.postgres.errors import (
+    AuthenticationFailed,
+    MissingPrivilege,
+    PostgresError,
+    ServerRefused,
+    ServerUnreachable,
+    Transient,
+)
 from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.outcome import Object, Outcome, is_deleting
 from pg_operator.reconcilers.progress import Blocked, is_current
 from pg_operator.reconcilers.reach import unavailable
 from pg_operator.reconcilers.servers import Link, Unavailable
+
+# The server itself is away or refuses everybody: the DatabaseCluster's business.
+SERVER_LOST: Final = (ServerUnreachable, AuthenticationFailed, ServerRefused)
 
 
 async def link_to(context: Context, cluster: Object) -> Link:
@@ -30,3 +43,12 @@ def blocked_outcome(blocked: Blocked, obj: Object) -> Outcome:
     if is_outage and is_current(obj) and not is_deleting(obj):
         return Outcome()
     return blocked.outcome(obj)
+
+
+def reason_of(error: PostgresError) -> Reason:
+    """Say in one word what the server refused."""
+    if isinstance(error, Transient):
+        return Reason.SERVER_BUSY
+    if isinstance(error, MissingPrivilege):
+        return Reason.MISSING_PRIVILEGES
+    return Reason.SERVER_ERROR

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from pg_operator.api.specs import FINALIZER, GROUP, Kind
 from pg_operator.reconcilers.outcome import Key, Object, is_deleting, key_of
+from pg_operator.reconcilers.pause import pause_of
 from pg_operator.runtime.cache import (
     Cache,
     Change,
@@ -70,7 +71,7 @@ def _of_itself(change: Change, kind: Kind) -> Iterator[Key]:
 
 def _of_cluster(change: Change, cache: Cache) -> Iterator[Key]:
     """Everything on it, when it may now be worked on, or differently, or not."""
-    if _is_edited(change) or _differ(change, _server):
+    if any((_is_edited(change), _differ(change, _server), _differ(change, pause_of))):
         yield from _found(cache, _OBJECT_KINDS, "cluster", _name(change))
 
 

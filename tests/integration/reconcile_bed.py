@@ -68,13 +68,15 @@ class Stage:
         *,
         namespace: str = "",
         status: Object = MappingProxyType({}),
+        annotations: Object = MappingProxyType({}),
     ) -> Key:
         """Store the next version of an object, and its Namespace."""
         self._version += 1
         if namespace:
             self.cache.put("Namespace", self._object(namespace, {}))
         obj = self._object(name, spec, namespace=namespace)
-        self.cache.put(kind, {**obj, "status": status})
+        metadata = {**obj["metadata"], "annotations": annotations}
+        self.cache.put(kind, {**obj, "metadata": metadata, "status": status})
         return Key(kind, namespace, name)
 
     def delete(self, key: Key) -> None:

@@ -98,6 +98,22 @@ def test_object_sleeps_through_what_does_not(cache: Cache, edit: Json) -> None:
     assert put(cache, "DatabaseRole", changed(APP, **edit)) == set()
 
 
+def test_all_of_a_cluster_wake_when_its_pause_begins_changes_or_ends(
+    cache: Cache,
+) -> None:
+    values: tuple[str | None, ...] = ("Paused", "Plan", None)
+    for version, value in enumerate(values, start=100):
+        told = {} if value is None else {"pg-operator.dev/reconcile": value}
+        cluster = a_cluster(annotations=told, resourceVersion=str(version))
+        woken = put(cache, "DatabaseCluster", cluster)
+        assert woken - {cluster_key()} == ON_MAIN, value
+
+
+def test_other_annotations_of_a_cluster_wake_nobody_else(cache: Cache) -> None:
+    cluster = changed(a_cluster(), annotations={"example.com/x": "1"})
+    assert put(cache, "DatabaseCluster", cluster) == set()
+
+
 def test_finalizer_that_leaves_with_the_object_wakes_nobody(cache: Cache) -> None:
     gone = changed(GOING, finalizers=[])
     assert put(cache, "DatabaseRole", gone) == set()
