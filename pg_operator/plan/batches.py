@@ -1,7 +1,7 @@
 """A plan: operations in their order, and which of them share a transaction. Pure."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import NamedTuple
 
@@ -26,7 +26,8 @@ from pg_operator.plan.operations import (
     SetRoleParameter,
     TerminateSessions,
 )
-from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
+from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges, table_of
+from pg_operator.plan.state import Securable
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,11 @@ class Batch:
     database: str | None = None
     transactional: bool = True
     locks: tuple[str, ...] = ()
+
+    @property
+    def breadth(self) -> int:
+        """How many objects its privileges are on; a column counts as its table."""
+        return len(_objects(self.operations))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,52 @@ class Plan:
     def describe(self) -> tuple[str, ...]:
         """Return one line an operation for people to read; no secrets in it."""
         return tuple(str(operation) for operation in self.operations)
+
+
+def pieces(batch: Batch, *, most: int) -> Iterator[Batch]:
+    """Cut a batch into ones with the privileges on at most so many objects in each.
+
+    What concerns one object stays together and in order: what a REVOKE wipes and the
+    next GRANT restores is never gone for others to see. All else is a piece by itself.
+    """
+    runs = groupby(batch.operations, key=lambda one: isinstance(one, _ON_OBJECTS))
+    for _, run in runs:
+        operations = tuple(run)
+        objects = sorted(_objects(operations))
+        for start in range(0, len(objects), most):
+            chosen = frozenset(objects[start : start + most])
+            part = tuple(_within(operations, chosen))
+            yield replace(batch, operations=part)
+        if not objects:
+            for operation in operations:
+                yield replace(batch, operations=(operation,))
+
+
+_ON_OBJECTS = GrantPrivileges | RevokePrivileges
+
+
+def _objects(operations: Sequence[Operation]) -> frozenset[Securable]:
+    return frozenset(
+        table_of(on) if on.kind == "column" else on
+        for operation in operations
+        if isinstance(operation, _ON_OBJECTS)
+        for on in operation.on
+    )
+
+
+def _within(
+    operations: Sequence[Operation], objects: Collection[Securable]
+) -> Iterator[Operation]:
+    """Return what operations do to some of their objects."""
+    for operation in operations:
+        if isinstance(operation, _ON_OBJECTS):
+            on = tuple(
+                each
+                for each in operation.on
+                if (table_of(each) if each.kind == "column" else each) in objects
+            )
+            if on:
+                yield replace(operation, on=on)
 
 
 class _Place(NamedTuple):

@@ -317,12 +317,26 @@ class Catalog:
 class Dependencies:
     """Where a role is entangled, from pg_shdepend: database names by what it has there.
 
-    `owned_databases` are databases that the role itself owns.
+    `owned_databases` are databases that the role itself owns; in those of `policies_in`
+    row security policies name it.
     """
 
     owner_in: frozenset[str]
     granted_in: frozenset[str]
     owned_databases: frozenset[str]
+    policies_in: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class RowSecurity:
+    """What goes with a role of the row security policies of one database.
+
+    `dropped` is the number of policies that name it alone. `loosened` is how many
+    restrictive ones hold for other roles because these are members of it.
+    """
+
+    dropped: int
+    loosened: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,45 +4,39 @@ import asyncio
 import contextlib
 import dataclasses
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import groupby
 from typing import Final, TypeVar
 
 import psycopg
 
 from pg_operator.api.secret import SecretText
-from pg_operator.plan.batches import Batch, Plan
+from pg_operator.plan.batches import Batch, Plan, pieces
 from pg_operator.plan.operations import (
-    AlterDatabaseOwner,
-    AlterExtensionSchema,
-    AlterExtensionVersion,
     AlterRole,
-    AlterSchemaOwner,
     CreateDatabase,
-    CreateExtension,
     CreateRole,
-    CreateSchema,
     DropDatabase,
-    Entitlement,
+    DropOwned,
     MarkRole,
     Operation,
-    RevokePublicOnSchema,
+    ReassignOwned,
     Separable,
-    SetDatabaseParameter,
     takes_away,
 )
-from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.state import (
-    Grant,
-    Grants,
     Membership,
     Password,
     Pending,
     RoleParameter,
     Securable,
     Server,
+)
+from pg_operator.postgres.applied import (
+    NOT_EFFECTIVE,
+    Applied,
+    left_undone,
+    path_of,
 )
 from pg_operator.postgres.connect import (
     Connection,
@@ -53,51 +47,27 @@ from pg_operator.postgres.connect import (
 from pg_operator.postgres.errors import (
     MissingPrivilege,
     ObjectInUse,
-    PostgresError,
+    OutOfLocks,
     Rejected,
     Transient,
     translate,
 )
-from pg_operator.postgres.grantors import revoke_as_grantors
 from pg_operator.postgres.locks import lock_tables
 from pg_operator.postgres.marks import Keyring
-from pg_operator.postgres.observe_privileges import (
-    observe_database_holdings,
-    observe_holdings,
-)
+from pg_operator.postgres.piecemeal import piece_of
 from pg_operator.postgres.quiet import unlogged
 from pg_operator.postgres.render import render
+from pg_operator.postgres.second_look import GrantOrRevoke, look_again
 from pg_operator.postgres.secrets import scram_verifier
 
-NOT_EFFECTIVE: Final = "NotEffective"
 ATTEMPTS: Final = 5
+# Objects to take on in a transaction, where the server has no room for all the locks.
+PIECE: Final = 256
 FIRST_DELAY: Final = 0.05  # seconds, doubled each time
 # GRANT and REVOKE that succeed and do nothing only warn.
 _NOTHING_DONE: Final = frozenset({"01006", "01007"})
 
-_GrantOrRevoke = GrantPrivileges | RevokePrivileges
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What came of a plan: what is still pending, and how many statements wrote.
-
-    `ungranted` are the single privileges that were to be granted and are not held.
-    """
-
-    pending: tuple[Pending, ...] = ()
-    statements: int = 0
-    revokes_undone: bool = False
-    ungranted: Grants = frozenset()
-
-    def __add__(self, other: "Applied") -> "Applied":
-        return Applied(
-            self.pending + other.pending,
-            self.statements + other.statements,
-            self.revokes_undone or other.revokes_undone,
-            self.ungranted | other.ungranted,
-        )
 
 
 async def apply(
@@ -149,7 +119,7 @@ class _Target:
         )
         try:
             async with contextlib.AsyncExitStack() as around:
-                if isinstance(operation, _GrantOrRevoke):
+                if isinstance(operation, GrantOrRevoke):
                     await lock_tables(connection, operation)
                 if self.server.superuser and _sets_password(operation):
                     await around.enter_async_context(unlogged(connection))
@@ -188,6 +158,71 @@ async def _apply_batch(
         for part in _revokes_first(batch):
             applied += await _retried(attempt(part, undone=applied.revokes_undone))
         return applied
+    except OutOfLocks:
+        applied = Applied(revokes_undone=revokes_undone)
+        for part in pieces(batch, most=PIECE):
+            applied += await _piecemeal(part, target, undone=applied.revokes_undone)
+        return applied
+
+
+async def _piecemeal(batch: Batch, target: _Target, *, undone: bool) -> Applied:
+    """Carry a batch out by halves where it takes more locks than the server has."""
+    for operation in batch.operations:
+        if isinstance(operation, ReassignOwned | DropOwned):
+            await _whittle(batch, operation, target)
+    try:
+        return await _patiently(
+            lambda: _in_transaction(batch, target, revokes_undone=undone)
+        )
+    except OutOfLocks:
+        halves = tuple(pieces(batch, most=batch.breadth // 2 or 1))
+        if len(halves) == 1:
+            raise
+    applied = Applied(revokes_undone=undone)
+    for half in halves:
+        applied += await _piecemeal(half, target, undone=applied.revokes_undone)
+    return applied
+
+
+async def _whittle(
+    batch: Batch, operation: ReassignOwned | DropOwned, target: _Target
+) -> None:
+    """Do most of an operation in advance, in transactions of as many as there is room.
+
+    What was done stays done when it ends in between: the next look goes on from there.
+    """
+    piece, most = piece_of(operation), PIECE
+
+    async def attempt() -> int:
+        async with _transaction(batch, target) as connection:
+            return await piece(connection, most)
+
+    while True:
+        try:
+            if not await _patiently(attempt):
+                return
+        except OutOfLocks:
+            if most == 1:
+                raise
+            most //= 2
+
+
+async def _patiently(attempt: Callable[[], Awaitable[Result]]) -> Result:
+    """Try, and try again when something is in the way for a moment."""
+    try:
+        return await attempt()
+    except Transient:
+        return await _retried(attempt)
+
+
+@contextlib.asynccontextmanager
+async def _transaction(batch: Batch, target: _Target) -> AsyncIterator[Connection]:
+    """Open the transaction of a batch, with its locks."""
+    async with (
+        target.connections.session(batch.database) as connection,
+        writing_session(connection, locks=batch.locks, fence=target.connections.fence),
+    ):
+        yield connection
 
 
 def _revokes_first(batch: Batch) -> Iterator[Batch]:
@@ -246,23 +281,20 @@ async def _in_transaction(
     batch: Batch, target: _Target, *, revokes_undone: bool
 ) -> Applied:
     applied = Applied(revokes_undone=revokes_undone)
-    unchecked: list[_GrantOrRevoke] = []
-    async with (
-        target.connections.session(batch.database) as connection,
-        writing_session(connection, locks=batch.locks, fence=target.connections.fence),
-    ):
+    unchecked: list[GrantOrRevoke] = []
+    async with _transaction(batch, target) as connection:
         for operation in batch.operations:
             if isinstance(operation, Separable):
                 applied += await _separately(connection, operation, target, unchecked)
                 continue
             if isinstance(operation, MarkRole):
-                applied += await _look_again(connection, unchecked)
+                applied += await look_again(connection, unchecked)
                 undone = applied.revokes_undone
                 await target.execute(connection, _final(operation, undone=undone))
             else:
                 await target.execute(connection, operation)
             applied += Applied(statements=1)
-        applied += await _look_again(connection, unchecked)
+        applied += await look_again(connection, unchecked)
     return applied
 
 
@@ -277,7 +309,7 @@ async def _separately(
     connection: Connection,
     operation: Separable,
     target: _Target,
-    unchecked: list[_GrantOrRevoke],
+    unchecked: list[GrantOrRevoke],
 ) -> Applied:
     """Run an operation in a savepoint; one over many objects again one by one."""
     connection.take_warnings()
@@ -286,126 +318,20 @@ async def _separately(
             await target.execute(connection, operation)
     except (MissingPrivilege, ObjectInUse, Rejected) as error:
         applied = Applied()
-        if isinstance(operation, _GrantOrRevoke) and len(operation.on) > 1:
+        if isinstance(operation, GrantOrRevoke) and len(operation.on) > 1:
             # By halves: one object that cannot be granted on is found among a thousand.
             middle = len(operation.on) // 2
             for part in (operation.on[:middle], operation.on[middle:]):
                 half = replace(operation, on=part)
                 applied += await _separately(connection, half, target, unchecked)
             return applied
-        return _left_undone(operation, error)
-    if isinstance(operation, _GrantOrRevoke):
+        return left_undone(operation, error)
+    if isinstance(operation, GrantOrRevoke):
         unchecked.append(operation)
     elif _NOTHING_DONE.intersection(connection.take_warnings()):
         message = "PostgreSQL took the statement and did nothing: only the owner may"
-        return Applied((Pending(_path(operation), NOT_EFFECTIVE, message),), 1)
+        return Applied((Pending(path_of(operation), NOT_EFFECTIVE, message),), 1)
     return Applied(statements=1)
-
-
-def _left_undone(operation: Separable, error: PostgresError) -> Applied:
-    message = str(error)
-    changes_owner = isinstance(operation, AlterDatabaseOwner | AlterSchemaOwner)
-    if changes_owner and isinstance(error, MissingPrivilege):
-        message += "; make the operator's login a member of that role"
-    return Applied(
-        pending=(Pending(_path(operation), error.reason, message),),
-        revokes_undone=takes_away(operation),
-        ungranted=(
-            operation.grants()
-            if isinstance(operation, GrantPrivileges)
-            else frozenset()
-        ),
-    )
-
-
-async def _look_again(
-    connection: Connection, unchecked: list[_GrantOrRevoke]
-) -> Applied:
-    """Compare what was granted and revoked with what is, still in the transaction.
-
-    A GRANT of what one may not pass on, and a REVOKE of what another role granted,
-    succeed and change nothing; some of them without even a warning.
-    """
-    applied = Applied()
-    for role, shared in sorted({_place_of(operation) for operation in unchecked}):
-        those = [each for each in unchecked if _place_of(each) == (role, shared)]
-        schemas = frozenset(on.schema for each in those for on in each.on)
-        observe = (
-            observe_database_holdings
-            if shared
-            else partial(observe_holdings, owned_in=schemas)
-        )
-        holdings = await observe(connection, role)
-        if left := _left(those, holdings.grants):
-            await revoke_as_grantors(connection, role, left, holdings)
-            holdings = await observe(connection, role)
-            left = _left(those, holdings.grants)
-        lacking = (
-            frozenset[Grant]().union(
-                *(each.grants() for each in those if isinstance(each, GrantPrivileges))
-            )
-            - holdings.grants
-        )
-        applied += Applied(
-            (
-                *_without_effect(left, is_grant=False),
-                *_without_effect(lacking, is_grant=True),
-            ),
-            revokes_undone=bool(left),
-            ungranted=lacking,
-        )
-    unchecked.clear()
-    return applied
-
-
-def _place_of(operation: _GrantOrRevoke) -> tuple[str, bool]:
-    """Return whose privileges are meant, and whether they are in shared catalogs."""
-    return operation.role, operation.kind == "database"
-
-
-def _left(operations: Sequence[_GrantOrRevoke], held: Grants) -> Grants:
-    """Return what was to be revoked and is held all the same."""
-    return frozenset[Grant]().union(
-        *(each.grants() & held for each in operations if takes_away(each))
-    )
-
-
-def _without_effect(wrong: Grants, *, is_grant: bool) -> Iterator[Pending]:
-    """Say of each object what could not be granted or revoked on it."""
-    by_object = groupby(sorted(wrong), key=lambda grant: grant.on)
-    for on, grants in by_object:
-        what = ", ".join(map(str, grants))
-        message = (
-            f"{what} on {on} could not be granted: the operator's login may not pass "
-            "it on; make the login a member of the owner of the object"
-            if is_grant
-            else f"{what} on {on} could not be revoked: another role granted it;"
-            " revoke it as that role"
-        )
-        yield Pending(str(on), NOT_EFFECTIVE, message)
-
-
-def _path(operation: Separable) -> str:
-    """Name the object on the server, or the entry of the spec, that it is about."""
-    if isinstance(operation, Entitlement):
-        return operation.path
-    match operation:
-        case GrantPrivileges() | RevokePrivileges():
-            return str(operation.on[0])
-        case (
-            CreateSchema(database, name)
-            | RevokePublicOnSchema(database, name)
-            | CreateExtension(database, name)
-            | AlterExtensionVersion(database, name)
-            | AlterExtensionSchema(database, name)
-        ):
-            return f"{database}.{name}"
-        case AlterSchemaOwner(database, name):
-            return f"{database}.{name}: owner"
-        case AlterDatabaseOwner(name):
-            return f"{name}: owner"
-        case SetDatabaseParameter(name, parameter):
-            return f"{name}: {parameter}"
 
 
 def _names(operation: Operation) -> frozenset[str]:

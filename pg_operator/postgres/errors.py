@@ -12,6 +12,7 @@ PostgresError
 ├── ObjectInUse           something else uses or depends on the object
 ├── AlreadyExistsNow      made by someone else since we looked
 ├── Transient             locks and races, after the retries
+├── OutOfLocks            the server's lock table has no room for it
 ├── Superseded            not sent: another controller may lead by now
 └── Rejected              anything else
     └── NotFound          the object is not there
@@ -97,6 +98,12 @@ class Transient(PostgresError):
     """A lock or a concurrent change was in the way; the same may succeed later."""
 
     reason = "Transient"
+
+
+class OutOfLocks(PostgresError):
+    """The server cannot keep as many locks as this needs beside those of others."""
+
+    reason = "OutOfLocks"
 
 
 class Superseded(PostgresError):
@@ -251,6 +258,10 @@ _SQLSTATES: Final[dict[str, tuple[type[PostgresError], str]]] = {
     "25006": (ServerRefused, "the server is read-only: is it a standby?"),
     "40001": (Transient, "a concurrent transaction changed the same objects"),
     "40P01": (Transient, "a concurrent transaction holds the same locks"),
+    "53200": (
+        OutOfLocks,
+        "the server has no room for more locks: raise its max_locks_per_transaction",
+    ),
     "53300": (ServerRefused, "the server has no free connection"),
     "55P03": (Transient, "a lock was held for too long by another session"),
     "57P01": (ServerUnreachable, _ENDED),

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from pg_operator.plan.state import Dependencies
+from pg_operator.plan.state import Dependencies, RowSecurity
 from pg_operator.postgres.connect import Connection
 from pg_operator.postgres.rows import read_rows
 
@@ -13,13 +13,31 @@ _DEPENDENCIES: Final = """
 SELECT DISTINCT coalesce(d.datname, pg_catalog.current_database())::text,
        s.deptype = 'o'
            AND s.classid <> 'pg_catalog.pg_default_acl'::pg_catalog.regclass,
-       s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass
+       s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass,
+       s.deptype = 'r'
 FROM pg_catalog.pg_shdepend AS s
 LEFT JOIN pg_catalog.pg_database AS d ON d.oid =
     CASE WHEN s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass
          THEN s.objid ELSE s.dbid END
 WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
   AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = %(role)s)
+"""
+
+# The operator's login is a member of what it made, which changes nothing for anybody.
+_ROW_SECURITY: Final = """
+SELECT count(*) FILTER (WHERE pg_catalog.cardinality(p.polroles) = 1),
+       count(*) FILTER (WHERE NOT p.polpermissive AND EXISTS (
+           SELECT FROM pg_catalog.pg_auth_members AS m
+           WHERE m.roleid = s.refobjid
+             AND m.member <> (SELECT oid FROM pg_catalog.pg_roles
+                              WHERE rolname = current_user)))
+FROM pg_catalog.pg_shdepend AS s
+JOIN pg_catalog.pg_policy AS p ON p.oid = s.objid
+WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+  AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = %(role)s)
+  AND s.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass
+  AND s.dbid = (SELECT oid FROM pg_catalog.pg_database
+                WHERE datname = pg_catalog.current_database())
 """
 
 _BLOCKERS: Final = """
@@ -81,8 +99,8 @@ SELECT NOT EXISTS (
 
 async def observe_dependencies(connection: Connection, role: str) -> Dependencies:
     """Read in which databases a role owns or is granted anything, from any database."""
-    owner_in, granted_in, owned = set(), set(), set()
-    for database, is_owner, is_database in await read_rows(
+    owner_in, granted_in, owned, policies_in = set(), set(), set(), set()
+    for database, is_owner, is_database, in_policy in await read_rows(
         connection, _DEPENDENCIES, role=role
     ):
         if is_owner and is_database:
@@ -91,7 +109,20 @@ async def observe_dependencies(connection: Connection, role: str) -> Dependencie
             owner_in.add(database)
         else:
             granted_in.add(database)
-    return Dependencies(frozenset(owner_in), frozenset(granted_in), frozenset(owned))
+        if in_policy:
+            policies_in.add(database)
+    return Dependencies(
+        frozenset(owner_in),
+        frozenset(granted_in),
+        frozenset(owned),
+        frozenset(policies_in),
+    )
+
+
+async def observe_row_security(connection: Connection, role: str) -> RowSecurity:
+    """Read what dropping a role does to the policies of the connected database."""
+    ((dropped, loosened),) = await read_rows(connection, _ROW_SECURITY, role=role)
+    return RowSecurity(dropped, loosened)
 
 
 async def observe_drop_blockers(connection: Connection, name: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """What deleting an object comes to: what happens on its server, and when it may go."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -42,6 +42,7 @@ from pg_operator.reconcilers.reach import find_cluster
 from pg_operator.reconcilers.references import link_to
 from pg_operator.reconcilers.role_planning import observe_shared_role, role_ownership
 from pg_operator.reconcilers.role_references import declared_by
+from pg_operator.reconcilers.row_security import lost_policies
 from pg_operator.reconcilers.servers import Link
 
 DELETE_AGAIN: Final = timedelta(seconds=5)
@@ -137,7 +138,11 @@ async def plan_role_deletion(context: Context, key: Key, role: Object) -> Deleti
     homes: dict[str, frozenset[str]] = {}
     successor: RoleState | None = None
     plain: frozenset[str] = frozenset()
+    lost: tuple[Event, ...] = ()
     if policy == "Delete":
+        reasons, lost = await lost_policies(link, name, dependencies)
+        if reasons:
+            raise deletion_blocked("; ".join(reasons), requeue_after=DELETE_AGAIN)
         homes = await _observe_homes(link, name, dependencies)
         successor = await _find_successor(context, key, spec, link)
     if successor is not None:
@@ -156,7 +161,9 @@ async def plan_role_deletion(context: Context, key: Key, role: Object) -> Deleti
         "Disable": "RoleDisabled",
         "Retain": "RoleRetained",
     }[policy]
-    return DeletionPlan(_released(done, f"role '{name}'", policy), link, plan)
+    outcome = _released(done, f"role '{name}'", policy)
+    outcome = replace(outcome, events=(*lost, *outcome.events))
+    return DeletionPlan(outcome, link, plan)
 
 
 async def _observe_homes(

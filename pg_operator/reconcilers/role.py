@@ -11,7 +11,8 @@ from pg_operator.plan.batches import Plan
 from pg_operator.plan.deletion import effective_role_policy
 from pg_operator.plan.operations import AlterRole, MarkRole
 from pg_operator.plan.state import Mark, Password, Pending
-from pg_operator.postgres.apply import Applied, apply
+from pg_operator.postgres.applied import Applied
+from pg_operator.postgres.apply import apply
 from pg_operator.reconcilers.binding import (
     Binding,
     read_password,

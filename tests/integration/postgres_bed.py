@@ -35,7 +35,8 @@ from pg_operator.plan.state import (
     RoleState,
     Server,
 )
-from pg_operator.postgres.apply import Applied, apply
+from pg_operator.postgres.applied import Applied
+from pg_operator.postgres.apply import apply
 from pg_operator.postgres.connect import ServerConnections
 from pg_operator.postgres.dsn import parse_dsn
 from pg_operator.postgres.marks import Keyring

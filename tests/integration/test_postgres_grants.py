@@ -13,7 +13,7 @@ from pg_operator.plan.operations import (
 )
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.state import Grant, Mark, Securable
-from pg_operator.postgres.apply import NOT_EFFECTIVE
+from pg_operator.postgres.applied import NOT_EFFECTIVE
 from pg_operator.postgres.errors import Transient
 from tests.integration.postgres_bed import Bed, run_as_superuser
 from tests.localcluster.postgres import PostgresServer

@@ -10,7 +10,7 @@ from pg_operator.plan.operations import (
     RevokePublicOnSchema,
 )
 from pg_operator.plan.state import Grant, Securable
-from pg_operator.postgres.apply import NOT_EFFECTIVE
+from pg_operator.postgres.applied import NOT_EFFECTIVE
 from pg_operator.postgres.errors import DatabaseRefused
 from pg_operator.postgres.observe import observe_catalog
 from pg_operator.postgres.observe_dependencies import (

@@ -13,7 +13,7 @@ from pg_operator.plan.memberships import desired_memberships
 from pg_operator.plan.operations import GrantMembership
 from pg_operator.plan.rights import MEMBERSHIP_OPTIONS
 from pg_operator.plan.state import Membership
-from pg_operator.postgres.apply import Applied
+from pg_operator.postgres.applied import Applied
 from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
 
 

@@ -26,7 +26,8 @@ from pg_operator.plan.diff import diff
 from pg_operator.plan.operations import CreateSchema
 from pg_operator.plan.privileges import GrantPrivileges
 from pg_operator.plan.state import Grant, RoleState, Securable
-from pg_operator.postgres.apply import Applied, apply
+from pg_operator.postgres.applied import Applied
+from pg_operator.postgres.apply import apply
 from pg_operator.postgres.dsn import parse_dsn
 from pg_operator.postgres.observe_dependencies import observe_dependencies
 from pg_operator.reconcilers.permissions import Resolved, _Entry, _resolve_entry

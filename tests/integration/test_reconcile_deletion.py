@@ -122,3 +122,75 @@ async def test_object_in_a_namespace_not_worked_in_can_be_deleted_all_the_same(
         stage.delete(key)
         assert (await stage.reconcile(key))[2].release
     assert not (await bed.database(bed.name("db"))).exists
+
+
+async def declare_group(stage: Stage, bed: Bed, server: PostgresServer) -> Key:
+    """Make a role that policies on a table of somebody else's name."""
+    name = bed.name("group")
+    spec = {"name": bed.name("db"), **MAIN}
+    database = stage.put("Database", "db", spec, namespace="a")
+    role = stage.put("DatabaseRole", "group", {"roleName": name, **MAIN}, namespace="a")
+    for key in (role, database):
+        assert (await stage.reconcile(key))[0] == "Reconciled"
+    await run_as_superuser(
+        server.superuser_dsn,
+        f"CREATE ROLE {bed.name('member')}",
+        "CREATE TABLE public.orders AS SELECT 1 AS tenant UNION SELECT 2",
+        "ALTER TABLE public.orders ENABLE ROW LEVEL SECURITY",
+        f"GRANT SELECT ON public.orders TO {bed.name('member')}",
+        "CREATE POLICY everyone ON public.orders USING (true)",
+        f"ALTER TABLE public.orders OWNER TO {bed.server.login}",
+        database=bed.name("db"),
+    )
+    return role
+
+
+async def policies(bed: Bed) -> set[str]:
+    async with bed.connections.session(bed.name("db")) as connection:
+        cursor = await connection.execute("SELECT polname FROM pg_catalog.pg_policy")
+        return {name for (name,) in await cursor.fetchall()}
+
+
+async def test_permissive_policies_of_a_dropped_role_go_and_that_is_told(
+    stage: Stage, bed: Bed, server: PostgresServer
+) -> None:
+    """PostgreSQL drops a policy that names nobody else without a word."""
+    role = await declare_group(stage, bed, server)
+    group, member = bed.name("group"), bed.name("member")
+    await bed.execute(
+        f"CREATE POLICY own ON public.orders TO {group} USING (tenant = 1)",
+        f"CREATE POLICY shared ON public.orders TO {group}, {member}",
+        database=bed.name("db"),
+    )
+    await run_as_superuser(server.superuser_dsn, f"GRANT {group} TO {member}")
+    stage.delete(role)
+    _, _, outcome = await stage.reconcile(role)
+    assert outcome.release
+    told = [event for event in outcome.events if event.reason == "PoliciesDropped"]
+    (event,) = told
+    assert event.message.startswith("Dropped 1 row security policies in database")
+    assert await policies(bed) == {"everyone", "shared"}
+    assert not (await bed.role(group)).exists
+
+
+async def test_role_is_not_dropped_whose_members_would_see_more_rows_without_it(
+    stage: Stage, bed: Bed, server: PostgresServer
+) -> None:
+    role = await declare_group(stage, bed, server)
+    group, member = bed.name("group"), bed.name("member")
+    await bed.execute(
+        f"CREATE POLICY narrow ON public.orders AS RESTRICTIVE TO {group}"
+        " USING (tenant = 1)",
+        database=bed.name("db"),
+    )
+    await run_as_superuser(server.superuser_dsn, f"GRANT {group} TO {member}")
+    stage.delete(role)
+    reason, message, outcome = await stage.reconcile(role)
+    assert (reason, outcome.release) == ("DeletionBlocked", False)
+    assert "1 restrictive row security policies" in message
+    assert await policies(bed) == {"everyone", "narrow"}
+
+    await run_as_superuser(server.superuser_dsn, f"REVOKE {group} FROM {member}")
+    _, _, outcome = await stage.reconcile(role)
+    assert outcome.release
+    assert await policies(bed) == {"everyone"}

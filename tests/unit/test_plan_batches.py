@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from pg_operator.api.secret import SecretText
-from pg_operator.plan.batches import Plan
+from pg_operator.plan.batches import Batch, Plan, pieces
 from pg_operator.plan.operations import (
     AlterDatabase,
     AlterDatabaseOwner,
@@ -45,6 +45,8 @@ from pg_operator.plan.state import (
 )
 from tests.unit.plan_examples import DATABASE, ROLE, securables
 
+TABLES = securables("table", "orders", ("a", "b", "c"), "app")
+COLUMN = Securable("column", "orders", "app", "b", "id")
 PASSWORD = Password("fingerprint", SecretText("correct horse"))
 # Every operation, how it reads, and where it runs: database and lock.
 OPERATIONS: tuple[tuple[Operation, str, str | None, str | None], ...] = (
@@ -283,3 +285,41 @@ def test_each_change_of_database_is_a_new_transaction() -> None:
 def test_empty_plan_is_falsy_and_has_no_batches() -> None:
     assert not Plan()
     assert Plan().batches() == ()
+
+
+def test_pieces_keep_what_concerns_one_object_together_and_in_order() -> None:
+    other = securables("sequence", "orders", ("s",), "app")
+    operations = (
+        RevokePrivileges("app", TABLES, ("SELECT",)),
+        GrantPrivileges("app", (COLUMN,), ("SELECT",)),
+        GrantPrivileges("app", other, ("USAGE",)),
+        CreateSchema("orders", "late"),
+        DropOwned("orders", "app"),
+    )
+    batch = Batch(operations, database="orders", locks=("catalog",))
+    assert batch.breadth == 4
+
+    cut = [piece.operations for piece in pieces(batch, most=1)]
+
+    sequence, *tables = (
+        (GrantPrivileges("app", other, ("USAGE",)),),
+        (RevokePrivileges("app", TABLES[:1], ("SELECT",)),),
+        (
+            RevokePrivileges("app", TABLES[1:2], ("SELECT",)),
+            GrantPrivileges("app", (COLUMN,), ("SELECT",)),
+        ),
+        (RevokePrivileges("app", TABLES[2:], ("SELECT",)),),
+    )
+    assert cut == [
+        sequence,
+        *tables,
+        (CreateSchema("orders", "late"),),
+        (DropOwned("orders", "app"),),
+    ]
+    assert [each.operations for each in pieces(batch, most=4)] == [
+        operations[:3],
+        *cut[4:],
+    ]
+    for piece in pieces(batch, most=2):
+        assert piece.breadth <= 2
+        assert (piece.database, piece.locks) == ("orders", ("catalog",))
