@@ -39,11 +39,11 @@ from pg_operator.postgres.applied import (
     path_of,
 )
 from pg_operator.postgres.connect import (
-    Connection,
     ServerConnections,
     slow_session,
     writing_session,
 )
+from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.errors import (
     MissingPrivilege,
     ObjectInUse,

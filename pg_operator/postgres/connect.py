@@ -2,18 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 from psycopg import pq
-from psycopg.abc import Params, QueryNoTemplate
-from psycopg.rows import AsyncRowFactory, TupleRow, tuple_row
 
+from pg_operator.postgres.connection import Connection, open_connection
 from pg_operator.postgres.dsn import Dsn
-from pg_operator.postgres.encodings import in_utf8, speak_in_bytes
 from pg_operator.postgres.errors import (
     AuthenticationFailed,
     DatabaseRefused,
@@ -22,47 +19,16 @@ from pg_operator.postgres.errors import (
     ServerUnreachable,
     Transient,
     translate,
-    translate_connect,
 )
 from pg_operator.postgres.fence import LEAVE, Fence
 
-SEARCH_PATH: Final = "pg_catalog, pg_temp"
 CONCURRENT_CREATIONS: Final = 2
+# Seconds that we wait for CREATE and DROP DATABASE, and for a sign of life.
+LONGEST_STATEMENT: Final = 6 * 3600.0
+SHORTEST_STATEMENT: Final = 10.0
 LOGIN_TRIGGERS: Final = 170000
 TRANSACTION_TIMEOUT: Final = 170000
 _LOST: Final = (ServerUnreachable, ServerRefused, AuthenticationFailed)
-
-
-class Connection(psycopg.AsyncConnection[TupleRow]):
-    """A connection that keeps the SQLSTATEs of the warnings it was sent."""
-
-    def __init__(
-        self,
-        pgconn: pq.abc.PGconn,
-        row_factory: AsyncRowFactory[TupleRow] = tuple_row,
-    ) -> None:
-        super().__init__(pgconn, row_factory)
-        self._warnings: list[str] = []
-        self.add_notice_handler(self._keep_warning)
-
-    async def execute(  # type: ignore[override]  # we have no use for templates
-        self, query: QueryNoTemplate, params: Params | None = None, **options: Any
-    ) -> psycopg.AsyncCursor[TupleRow]:
-        """Run one statement, as psycopg does."""
-        if self.info.encoding == "ascii":
-            query = in_utf8(query)
-        return await super().execute(query, params, **options)
-
-    def take_warnings(self) -> tuple[str, ...]:
-        """Return the warnings since the last call, and forget them."""
-        warnings = tuple(self._warnings)
-        self._warnings.clear()
-        return warnings
-
-    def _keep_warning(self, notice: psycopg.errors.Diagnostic) -> None:
-        # The other severities are not of class 01.
-        if notice.sqlstate is not None and notice.sqlstate.startswith("01"):
-            self._warnings.append(notice.sqlstate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,61 +222,11 @@ def _may_skip_triggers(connection: Connection) -> bool:
     return is_superuser and info.server_version >= LOGIN_TRIGGERS
 
 
-async def open_connection(
-    dsn: Dsn, database: str, *, session: Mapping[str, str] = MappingProxyType({})
-) -> Connection:
-    """Connect to one database and make sure of who and where we are.
-
-    `session` has settings to start with, beside those that every server knows.
-
-    Raises:
-        PostgresError: no connection, or the session is not as we asked for it.
-    """
-    failure: PostgresError
-    try:
-        # psycopg resolves host names without a limit of time of its own.
-        async with asyncio.timeout((dsn.connect_timeout + 1) * (len(dsn.hosts) + 1)):
-            connection = await Connection.connect(
-                dsn.conninfo(database, session=session),
-                autocommit=True,
-                prepare_threshold=None,
-            )
-    except psycopg.Error as error:
-        failure = translate_connect(error)
-    except (TimeoutError, OSError, UnicodeError):
-        failure = ServerUnreachable("the server does not answer")
-    else:
-        try:
-            await _verify(connection)
-        except BaseException:
-            await connection.close()
-            raise
-        return connection
-    # Outside of the handlers: their texts name hosts and must not be chained.
-    raise failure
-
-
-async def _verify(connection: Connection) -> None:
-    """Check that no setting of the database made us someone else."""
-    try:
-        # A plain SET is no function call, so nothing can stand in for it.
-        await connection.execute(f"SET search_path TO {SEARCH_PATH}")
-        cursor = await connection.execute(
-            "SELECT current_user = session_user,"
-            " pg_catalog.current_setting('search_path')"
-        )
-        row = await cursor.fetchone()
-        await speak_in_bytes(connection)
-    except psycopg.Error as error:
-        raise translate(error) from None
-    if row != (True, SEARCH_PATH):
-        raise DatabaseRefused("the database changes the sessions of those who enter it")
-
-
 async def _is_alive(connection: Connection) -> bool:
     """Tell whether the server still knows an idle connection."""
     try:
-        await connection.execute("SELECT")
+        with connection.waiting_for(SHORTEST_STATEMENT):
+            await connection.execute("SELECT")
     except psycopg.Error:
         await connection.close()
         return False
@@ -350,7 +266,8 @@ async def slow_session(
     await connection.execute(fence.enter(database))
     try:
         fence.passed(database)
-        yield connection
+        with connection.waiting_for(LONGEST_STATEMENT):
+            yield connection
     finally:
         if not connection.closed:
             await connection.execute(LEAVE)

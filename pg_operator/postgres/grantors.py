@@ -5,7 +5,7 @@ from psycopg import sql
 
 from pg_operator.plan.privileges import revoke_statements
 from pg_operator.plan.state import Grants
-from pg_operator.postgres.connect import Connection
+from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.errors import Rejected, translate
 from pg_operator.postgres.observe_privileges import Holdings
 from pg_operator.postgres.quote import quote_role

@@ -10,7 +10,7 @@ from typing import Final, LiteralString
 from psycopg import sql
 
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
-from pg_operator.postgres.connect import Connection
+from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.quote import quote_name
 from pg_operator.postgres.rows import read_rows
 

@@ -22,7 +22,7 @@ from pg_operator.plan.state import (
     Server,
 )
 from pg_operator.postgres.bounds import BOUNDS
-from pg_operator.postgres.connect import Connection
+from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.observe_objects import observe_objects, resolve_functions
 from pg_operator.postgres.observe_privileges import (

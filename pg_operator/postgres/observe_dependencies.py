@@ -3,7 +3,7 @@
 from typing import Final
 
 from pg_operator.plan.state import Dependencies, RowSecurity
-from pg_operator.postgres.connect import Connection
+from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.rows import read_rows
 
 # Shared objects other than databases (tablespaces, memberships) count as the connected

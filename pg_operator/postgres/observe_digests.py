@@ -4,7 +4,7 @@ from typing import Final, LiteralString
 
 from pg_operator.api.specs import Kind
 from pg_operator.postgres.bounds import BOUNDS
-from pg_operator.postgres.connect import Connection
+from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.rows import read_rows
 
 Place = tuple[Kind, str]

@@ -5,7 +5,7 @@ from typing import Final
 
 from pg_operator.api.specs import Extension
 from pg_operator.plan.state import Installed
-from pg_operator.postgres.connect import Connection
+from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.rows import read_rows
 
 _INSTALLED: Final = """

@@ -11,7 +11,7 @@ import psycopg
 
 from pg_operator.api.specs import WILDCARD
 from pg_operator.plan.state import Securable
-from pg_operator.postgres.connect import Connection
+from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.rows import read_bounded, read_rows
 
 # Of the schemas in `all_tables` every table, else those that are named; so for the

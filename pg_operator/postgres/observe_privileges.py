@@ -14,7 +14,7 @@ from typing import Final
 
 from pg_operator.plan.creators import Creators
 from pg_operator.plan.state import Grant, Grants, Securable
-from pg_operator.postgres.connect import Connection
+from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.marks import PREFIX
 from pg_operator.postgres.rows import read_bounded, read_rows
 

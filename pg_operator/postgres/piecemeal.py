@@ -13,7 +13,7 @@ from typing import Any, Final, LiteralString
 from psycopg import sql
 
 from pg_operator.plan.operations import DropOwned, ReassignOwned
-from pg_operator.postgres.connect import Connection
+from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.quote import quote_name, quote_role
 from pg_operator.postgres.rows import read_rows
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from psycopg import sql
 
-from pg_operator.postgres.connect import Connection
+from pg_operator.postgres.connection import Connection
 
 # Only a superuser may change these.
 _SILENCE: Final = {

@@ -3,7 +3,7 @@
 from typing import Any, LiteralString
 
 from pg_operator.postgres import bounds
-from pg_operator.postgres.connect import Connection
+from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.encodings import show_any_bytes
 from pg_operator.postgres.errors import DatabaseTooLarge
 

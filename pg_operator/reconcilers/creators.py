@@ -6,7 +6,7 @@ from pg_operator.api.specs import WILDCARD, DatabaseSpec, Permission
 from pg_operator.plan.creators import Creators, effective_creators
 from pg_operator.plan.permissions import wanted_objects
 from pg_operator.plan.state import NOBODY
-from pg_operator.postgres.connect import Connection
+from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.observe_privileges import observe_creators
 from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.outcome import Key

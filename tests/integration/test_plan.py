@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from psycopg import sql
 
 from pg_operator.cli.main import main
-from pg_operator.postgres.connect import Connection
+from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.errors import ServerRefused
 from pg_operator.reconcilers.outcome import Key
 from pg_operator.reconcilers.planning import plan_object

@@ -18,11 +18,10 @@ from pg_operator.api.secret import SecretText
 from pg_operator.plan.operations import DropDatabase
 from pg_operator.postgres import connect
 from pg_operator.postgres.connect import (
-    Connection,
     ServerConnections,
-    open_connection,
     writing_session,
 )
+from pg_operator.postgres.connection import Connection, open_connection
 from pg_operator.postgres.dsn import Dsn, parse_dsn
 from pg_operator.postgres.errors import (
     AuthenticationFailed,

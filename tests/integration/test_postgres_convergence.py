@@ -15,7 +15,7 @@ from pg_operator.plan.permissions import (
 from pg_operator.plan.state import DatabaseState, RoleState
 from pg_operator.postgres.applied import Applied
 from pg_operator.postgres.apply import apply
-from pg_operator.postgres.connect import Connection
+from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.observe import (
     observe_catalog,
     observe_database,

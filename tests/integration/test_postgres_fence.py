@@ -10,11 +10,11 @@ import pytest
 from pg_operator.api.secret import SecretText
 from pg_operator.plan.operations import CreateDatabase, CreateRole, Operation
 from pg_operator.postgres.connect import (
-    Connection,
     ServerConnections,
     slow_session,
     writing_session,
 )
+from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.dsn import parse_dsn
 from pg_operator.postgres.errors import PostgresError, Superseded, Transient
 from tests.integration.postgres_bed import Bed

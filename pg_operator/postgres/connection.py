@@ -1,0 +1,147 @@
+"""One session on a server: who and where we are in it, and how long we wait."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg import pq
+from psycopg.abc import Params, PQGen, QueryNoTemplate
+from psycopg.rows import AsyncRowFactory, TupleRow, tuple_row
+
+from pg_operator.postgres.dsn import Dsn
+from pg_operator.postgres.encodings import in_utf8, speak_in_bytes
+from pg_operator.postgres.errors import (
+    DatabaseRefused,
+    PostgresError,
+    ServerUnreachable,
+    translate,
+    translate_connect,
+)
+
+SEARCH_PATH: Final = "pg_catalog, pg_temp"
+# Seconds. The server ends a statement after 30 (statement_timeout), if it can: one that
+# is frozen, or whose storage hangs, does not, while its network says that all is well.
+PATIENCE: Final = 45.0
+CHECK_INTERVAL: Final = 0.1  # psycopg's own
+Result = TypeVar("Result")
+
+
+class Connection(psycopg.AsyncConnection[TupleRow]):
+    """A connection that keeps the SQLSTATEs of the warnings it was sent.
+
+    `patience` is how long, in seconds, it waits for the end of a statement, whatever
+    the server does about its own limits.
+    """
+
+    def __init__(
+        self,
+        pgconn: pq.abc.PGconn,
+        row_factory: AsyncRowFactory[TupleRow] = tuple_row,
+    ) -> None:
+        super().__init__(pgconn, row_factory)
+        self.patience = PATIENCE
+        self._warnings: list[str] = []
+        self.add_notice_handler(self._keep_warning)
+
+    async def execute(  # type: ignore[override]  # we have no use for templates
+        self, query: QueryNoTemplate, params: Params | None = None, **options: Any
+    ) -> psycopg.AsyncCursor[TupleRow]:
+        """Run one statement, as psycopg does."""
+        if self.info.encoding == "ascii":
+            query = in_utf8(query)
+        return await super().execute(query, params, **options)
+
+    async def wait(
+        self,
+        gen: PQGen[Result],
+        interval: float = CHECK_INTERVAL,
+        timeout: float | None = None,  # noqa: ASYNC109  # psycopg's
+    ) -> Result:
+        """Wait for the server, as all statements and transactions do.
+
+        Raises:
+            psycopg.OperationalError: it is given up, and so is the connection.
+        """
+        bound = self.patience if timeout is None else timeout
+        try:
+            return await super().wait(gen, interval, bound)
+        except psycopg.OperationalError:
+            if self.pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
+                # Nobody knows what became of the statement.
+                self.pgconn.finish()
+            raise
+
+    @contextlib.contextmanager
+    def waiting_for(self, seconds: float) -> Iterator[None]:
+        """Wait for statements longer, or less long, for a while."""
+        before = self.patience
+        self.patience = seconds
+        try:
+            yield
+        finally:
+            self.patience = before
+
+    def take_warnings(self) -> tuple[str, ...]:
+        """Return the warnings since the last call, and forget them."""
+        warnings = tuple(self._warnings)
+        self._warnings.clear()
+        return warnings
+
+    def _keep_warning(self, notice: psycopg.errors.Diagnostic) -> None:
+        # The other severities are not of class 01.
+        if notice.sqlstate is not None and notice.sqlstate.startswith("01"):
+            self._warnings.append(notice.sqlstate)
+
+
+async def open_connection(
+    dsn: Dsn, database: str, *, session: Mapping[str, str] = MappingProxyType({})
+) -> Connection:
+    """Connect to one database and make sure of who and where we are.
+
+    `session` has settings to start with, beside those that every server knows.
+
+    Raises:
+        PostgresError: no connection, or the session is not as we asked for it.
+    """
+    failure: PostgresError
+    try:
+        # psycopg resolves host names without a limit of time of its own.
+        async with asyncio.timeout((dsn.connect_timeout + 1) * (len(dsn.hosts) + 1)):
+            connection = await Connection.connect(
+                dsn.conninfo(database, session=session),
+                autocommit=True,
+                prepare_threshold=None,
+            )
+    except psycopg.Error as error:
+        failure = translate_connect(error)
+    except (TimeoutError, OSError, UnicodeError):
+        failure = ServerUnreachable("the server does not answer")
+    else:
+        try:
+            await _verify(connection)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+    # Outside of the handlers: their texts name hosts and must not be chained.
+    raise failure
+
+
+async def _verify(connection: Connection) -> None:
+    """Check that no setting of the database made us someone else."""
+    try:
+        # A plain SET is no function call, so nothing can stand in for it.
+        await connection.execute(f"SET search_path TO {SEARCH_PATH}")
+        cursor = await connection.execute(
+            "SELECT current_user = session_user,"
+            " pg_catalog.current_setting('search_path')"
+        )
+        row = await cursor.fetchone()
+        await speak_in_bytes(connection)
+    except psycopg.Error as error:
+        raise translate(error) from None
+    if row != (True, SEARCH_PATH):
+        raise DatabaseRefused("the database changes the sessions of those who enter it")
