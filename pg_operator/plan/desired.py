@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final
 
 from pg_operator.api.conditions import Reason
@@ -27,6 +28,7 @@ from pg_operator.plan.state import (
     Server,
 )
 
+NOTHING_HELD: Final[Mapping[str, Collection[str]]] = MappingProxyType({})
 TIMEZONE: Final = "timezone"  # settings are named in lower case
 # From PostgreSQL 15 on, PUBLIC may not create in schema public.
 CLOSED_PUBLIC_SCHEMA: Final = 150000
@@ -56,7 +58,7 @@ def desired_database(
     server: Server,
     roles: Collection[str] = (),
     parameters: Mapping[str, str] = EMPTY,
-    held_parameters: Collection[str] = (),
+    held: Mapping[str, Collection[str]] = NOTHING_HELD,
     extensions: Mapping[str, Installed] = NONE_INSTALLED,
 ) -> DatabaseState:
     """Return what a Database wants of a database that is absent or its own.
@@ -65,8 +67,8 @@ def desired_database(
     without a limit, and new schemas get its owner. `encoding` only counts for one that
     does not exist. `roles` are those of the spec's roles that may be named now: what
     names another waits, and so does a new schema that is to be its. `parameters` are
-    the settings that may be set; `held_parameters` are left as they are. `extensions`
-    are those that may be made, in their order.
+    the settings that may be set and `extensions` those that may be made, in their
+    order; `held` has the names, by field, that stay on record without being among them.
     """
     fresh = not observed.exists or is_unfinished(observed, claimant)
     mark = desired_mark(claimant, observed)
@@ -102,8 +104,9 @@ def desired_database(
         mark=replace(
             mark,
             parameters=frozenset(parameters)
-            | (mark.parameters & frozenset(held_parameters)),
-            extensions=frozenset(extensions),
+            | (mark.parameters & frozenset(held.get("parameters", ()))),
+            extensions=frozenset(extensions)
+            | (mark.extensions & frozenset(held.get("extensions", ()))),
         ),
     )
 

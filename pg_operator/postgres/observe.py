@@ -28,7 +28,7 @@ from pg_operator.postgres.observe_objects import observe_objects, resolve_functi
 from pg_operator.postgres.observe_privileges import (
     observe_database_grants,
 )
-from pg_operator.postgres.rows import read_rows
+from pg_operator.postgres.rows import read_bounded, read_rows
 
 _SERVER: Final = """
 SELECT pg_catalog.current_setting('server_version_num')::int,
@@ -285,7 +285,9 @@ async def observe_catalog(
     `*` is every object of its kind in a schema. System schemas and what belongs to
     extensions is left out: nothing of ours is granted there.
     """
-    owners: dict[str, str] = dict(await read_rows(connection, _SCHEMAS))
+    owners: dict[str, str] = dict(
+        await read_bounded(connection, _SCHEMAS, what="schemas")
+    )
     present = frozenset(owners)
     ((public_schema_open,),) = await read_rows(connection, _PUBLIC_SCHEMA_OPEN)
     inside = [on for on in wanted if on.schema in present]

@@ -4,7 +4,7 @@ from typing import Final
 
 from pg_operator.plan.state import Dependencies, RowSecurity
 from pg_operator.postgres.connection import Connection
-from pg_operator.postgres.rows import read_rows
+from pg_operator.postgres.rows import read_bounded, read_rows
 
 # Shared objects other than databases (tablespaces, memberships) count as the connected
 # database's, because DROP OWNED deals with them in any. Default privileges for what a
@@ -149,7 +149,7 @@ async def observe_drop_blockers(connection: Connection, name: str) -> tuple[str,
 
 async def observe_homes(connection: Connection, role: str) -> frozenset[str]:
     """Read in which schemas of the connected database a role owns anything."""
-    rows = await read_rows(connection, _HOMES, role=role)
+    rows = await read_bounded(connection, _HOMES, what="schemas", role=role)
     return frozenset(schema for (schema,) in rows)
 
 

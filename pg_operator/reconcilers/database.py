@@ -1,6 +1,6 @@
 """A Database: create it, keep it as declared, and let it go."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
@@ -60,16 +60,16 @@ async def reconcile_database(context: Context, key: Key, database: Object) -> Ou
     )
     events = (
         *mark_restored(seen.state, what=f"database '{spec.name}'"),
-        *_left(seen.state, spec),
+        *_left(seen.state, planned.extensions),
         *outcome.events,
     )
     return replace(outcome, events=events)
 
 
-def _left(observed: DatabaseState, spec: DatabaseSpec) -> Iterator[Event]:
-    """Tell what left the spec and stays in the database."""
+def _left(observed: DatabaseState, declared: Collection[str]) -> Iterator[Event]:
+    """Tell which extensions left the spec and stay in the database."""
     recorded = observed.mark.extensions if isinstance(observed.mark, Mark) else set()
-    for name in sorted(recorded - {extension.name for extension in spec.extensions}):
+    for name in sorted(recorded - frozenset(declared)):
         message = f"Extension '{name}' left the spec; it stays in the database"
         yield Event("Normal", "ExtensionReleased", message)
 

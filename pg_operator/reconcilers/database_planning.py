@@ -37,7 +37,8 @@ from pg_operator.reconcilers.templates import check_creation
 class DatabasePlan:
     """What is to be done for a Database, where, and what cannot be done yet.
 
-    `seen` is the database as it was found, by whoever has it then.
+    `seen` is the database as it was found, by whoever has it then. `extensions` are the
+    names that the document declares, also in entries that were left out.
     """
 
     spec: DatabaseSpec
@@ -46,6 +47,7 @@ class DatabasePlan:
     seen: Seen
     plan: Plan
     pending: tuple[Pending, ...]
+    extensions: frozenset[str]
 
 
 async def plan_database(context: Context, key: Key, database: Object) -> DatabasePlan:
@@ -86,11 +88,13 @@ async def plan_database(context: Context, key: Key, database: Object) -> Databas
     if owned is Ownership.ABSENT:
         await check_creation(context, key, spec, cluster_spec, link=link)
     seen = await look_inside(link, observed, spec)
+    declared = {extension.name for extension in spec.extensions}
+    declared |= set(_held_entries(guarded.held, "extensions"))
     desired, pending = await _desire(
         context, key, spec, cluster, link=link, seen=seen, held=guarded.held
     )
     plan = Plan((*first, *diff(desired, seen.state).operations))
-    return DatabasePlan(spec, link, owned, seen, plan, pending)
+    return DatabasePlan(spec, link, owned, seen, plan, pending, frozenset(declared))
 
 
 def _check_finish_of_drop(spec: DatabaseSpec, owned: Ownership) -> None:
@@ -159,10 +163,14 @@ async def _desire(
         server=link.server,
         roles=roles.usable,
         parameters=parameters.usable,
-        held_parameters=[
-            part.path_keys[1] for part in held if part.path_keys[0] == "parameters"
-        ],
         extensions=extensions.usable,
+        held={
+            "parameters": _held_entries(held, "parameters"),
+            "extensions": [
+                *_held_entries(held, "extensions"),
+                *(extension.name for extension in spec.extensions),
+            ],
+        },
     )
     pending = (*_held(held), *roles.pending, *parameters.pending, *extensions.pending)
     if seen.refused is not None:
@@ -200,6 +208,11 @@ async def _judge_parameters(
         contexts=contexts,
         allowed=DatabaseClusterSpec.parse(cluster["spec"]).allowed_parameters,
     )
+
+
+def _held_entries(held: Sequence[Held], field: str) -> list[str]:
+    """Return the names of the entries of a field that were left out."""
+    return [part.path_keys[1] for part in held if part.path_keys[0] == field]
 
 
 def _held(held: Sequence[Held]) -> Iterator[Pending]:

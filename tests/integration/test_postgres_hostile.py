@@ -21,6 +21,7 @@ from pg_operator.postgres.errors import (
 )
 from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.observe import observe_catalog, observe_role
+from pg_operator.postgres.observe_dependencies import observe_homes
 from pg_operator.postgres.observe_digests import observe_digests
 from pg_operator.postgres.observe_objects import observe_objects
 from pg_operator.postgres.observe_privileges import (
@@ -396,6 +397,24 @@ async def test_more_than_can_be_held_is_not_read(
     assert holdings.owned == {Securable("schema", database, "app")}
     applied = await bed.grant(tenant, "USAGE", database=database, schema="app")
     assert applied.pending == ()
+
+
+async def test_more_schemas_than_can_be_held_are_not_read(
+    bed: Bed, theirs: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, tenant = theirs
+    async with bed.login(tenant, database) as connection:
+        await connection.execute(
+            "DO $$BEGIN FOR i IN 1..20 LOOP"
+            " EXECUTE format('CREATE SCHEMA s%1$s CREATE TABLE t ()', i);"
+            " END LOOP; END$$"
+        )
+    monkeypatch.setattr(bounds, "MOST_ROWS", 10)
+    async with bed.connections.session(database) as connection:
+        with pytest.raises(DatabaseTooLarge, match="more than 10 schemas"):
+            await observe_catalog(connection)
+        with pytest.raises(DatabaseTooLarge, match="more than 10 schemas"):
+            await observe_homes(connection, tenant)
 
 
 async def test_schema_open_to_everybody_makes_no_creators_of_strangers(

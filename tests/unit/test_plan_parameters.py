@@ -37,7 +37,7 @@ def operations(
         observed=observed,
         server=server(),
         parameters=parameters,
-        held_parameters=held,
+        held={"parameters": held},
     )
     return diff(desired, observed).operations
 
