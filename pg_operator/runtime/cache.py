@@ -209,6 +209,12 @@ def creates_in(role: Object) -> frozenset[str]:
     )
 
 
+def groups_of(role: Object) -> frozenset[str]:
+    """Return the roles that a role is to be a member of."""
+    memberships = role.get("spec", {}).get("memberOf") or ()
+    return frozenset(str(membership.get("role")) for membership in memberships)
+
+
 def _has_wildcard(permission: Mapping[str, Any]) -> bool:
     return any(
         entry.get("name") == WILDCARD

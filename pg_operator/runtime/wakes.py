@@ -11,6 +11,7 @@ from pg_operator.runtime.cache import (
     Change,
     cluster_of,
     creates_in,
+    groups_of,
     service_of,
 )
 
@@ -107,9 +108,22 @@ def _of_role(change: Change, cache: Cache) -> Iterator[Key]:
             yield from _found(cache, _OBJECT_KINDS, "names-role", *place)
     if _differ(change, _settled):
         # Who was granted everything in a schema is, on what this one will create.
-        for database in frozenset().union(*map(creates_in, _sides(change))):
+        sides = _sides(change)
+        for database in frozenset().union(*(_creates_in(s, cache) for s in sides)):
             place = cluster_of(_sides(change)[0]), database
             yield from _found(cache, ("DatabaseRole",), "follows", *place)
+
+
+def _creates_in(role: Object, cache: Cache) -> frozenset[str]:
+    """The databases in which a role may create, by itself or by its groups."""
+    databases, waiting, seen = set(creates_in(role)), [role], set[str]()
+    while waiting:
+        for group in groups_of(waiting.pop()) - seen:
+            seen.add(group)
+            for found in cache.find("DatabaseRole", "named", cluster_of(role), group):
+                databases |= creates_in(found)
+                waiting.append(found)
+    return frozenset(databases)
 
 
 def _of_namespace(change: Change, cache: Cache) -> Iterator[Key]:

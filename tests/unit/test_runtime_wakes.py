@@ -258,6 +258,32 @@ def test_role_that_may_create_wakes_those_who_are_granted_all_there_is(
     assert put(cache, "DatabaseRole", counted) == set()
 
 
+def test_role_that_may_create_by_its_groups_wakes_those_who_are_granted_all_there_is(
+    cache: Cache,
+) -> None:
+    def member(name: str, *groups: str, **spec: Any) -> Json:
+        role = a_role(name)
+        role["spec"]["memberOf"] = [{"role": group} for group in groups]
+        role["spec"].update(spec)
+        return role
+
+    def on_orders(schema: Json) -> Json:
+        schemas = [{"name": "app", **schema}]
+        return {"permissions": [{"database": "orders", "schemas": schemas}]}
+
+    everything = on_orders({"tables": [{"name": "*", "privileges": ["SELECT"]}]})
+    cache.put("DatabaseRole", member("reader", **everything))
+    writers = on_orders({"privileges": ["CREATE"]})
+    # Nobody is kept from writing a circle, which PostgreSQL refuses.
+    cache.put("DatabaseRole", member("writers", "staff", **writers))
+    cache.put("DatabaseRole", member("staff", "writers"))
+    joined = member("writer", "staff", "missing")
+    cache.put("DatabaseRole", joined)
+    ready = condition("Ready", "True", "Reconciled")
+    woken = put(cache, "DatabaseRole", changed(joined, status=ready))
+    assert woken == {role_key("reader")}
+
+
 @pytest.mark.parametrize(
     "spec",
     [
