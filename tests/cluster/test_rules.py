@@ -1,11 +1,8 @@
-"""The API server's rules and Python's agree, and neither stops an unrelated change."""
+"""The API server's rules and Python's agree, and cost it little."""
 
 import asyncio
 import copy
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import pytest
@@ -15,17 +12,11 @@ from pg_operator.api.rules import RULES
 from pg_operator.api.specs import PLURALS, Kind
 from pg_operator.kube.client import Kubernetes, object_path
 from pg_operator.kube.errors import Invalid
-from tests.cluster.objects import (
-    database,
-    database_cluster,
-    database_role,
-    documents,
-)
-from tests.cluster.unguarded import without_admission
-from tests.errors import CHECKOUT, UNKNOWN_FIELD, VALIDATE, errors_of, samples
+from tests.cluster.objects import database, database_cluster, database_role
+from tests.cluster.unguarded import crd_text, without_admission
+from tests.errors import UNKNOWN_FIELD, VALIDATE, errors_of, samples
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.kubectl import Kubectl
-from tests.localcluster.probes import wait_until
 
 Json = dict[str, Any]
 Path_ = tuple[str | int, ...]
@@ -152,16 +143,12 @@ def test_api_server_alone_refuses_what_the_table_says_and_python_agrees(
     assert disagreeing == []
 
 
-def crd_file(kind: Kind) -> Path:
-    return CHECKOUT / "crds" / f"pg-operator.dev_{PLURALS[kind]}.yaml"
-
-
 @pytest.mark.parametrize("kind", list(PLURALS))
 def test_rules_of_a_crd_could_cost_twice_as_much(
     cluster: LocalCluster, kind: Kind, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The API server tells no cost, but refuses a CRD whose lists cost too much."""
-    text = crd_file(kind).read_text(encoding="utf-8")
+    text = crd_text(kind)
     accepted = [factor for factor in FACTORS if _fits(cluster.kubectl, text, factor)]
     with capsys.disabled():
         most = max(accepted, default=0)
@@ -185,63 +172,3 @@ def _lengthen(node: Any, factor: int) -> None:
             value["maxItems"] *= factor
         if isinstance(value, dict | list):
             _lengthen(value, factor)
-
-
-@contextmanager
-def with_crd(
-    kubectl: Kubectl, edit: Callable[[Json], None], probe: Json
-) -> Iterator[None]:
-    """Serve Databases by an edited CRD, under which the probe is let pass."""
-    text = crd_file("Database").read_text(encoding="utf-8")
-    crd = yaml.safe_load(text)
-    edit(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"])
-    options = ("--server-side", "--force-conflicts")
-
-    def passes() -> bool:
-        done = kubectl("create", "--dry-run=server", "-f-", input=documents(probe))
-        return done.returncode == 0
-
-    try:
-        kubectl.apply(yaml.safe_dump(crd), *options)
-        assert wait_until(passes, timeout=30)
-        yield
-    finally:
-        kubectl.apply(text, *options)
-        assert wait_until(lambda: not passes(), timeout=30)
-
-
-def test_rule_that_got_stricter_stops_no_change_of_something_else(
-    kubectl: Kubectl, namespace: str
-) -> None:
-    """Rules for the whole spec, for a field, and those of the webhook alone."""
-    old = database(
-        namespace,
-        namespace,
-        schema="app",
-        schemas=[{"name": "audit"}],
-        timezone="UTC",
-        parameters={"timezone": "UTC", "search_path": "a\nb"},
-        databaseServiceName="kubernetes",
-    )
-
-    def loosen(spec: Json) -> None:
-        del spec["x-kubernetes-validations"]
-        del spec["properties"]["databaseServiceName"]["x-kubernetes-validations"]
-
-    with without_admission(kubectl), with_crd(kubectl, loosen, old):
-        kubectl.apply(documents(old))
-    target = f"database/{namespace}"
-    patch = json.dumps({"spec": {"connectionLimit": 3}})
-    done = kubectl("patch", target, "--type=merge", f"--patch={patch}")
-
-    assert done.returncode == 0, done.stderr
-    warned = [line.removeprefix("Warning: ") for line in done.stderr.splitlines()]
-    assert {line.partition(": ")[0] for line in warned} == {
-        "spec.schema",
-        "spec.timezone",
-        "spec.parameters[search_path]",
-        "spec.databaseServiceName",
-    }
-    worse = json.dumps({"spec": {"databaseServiceName": "Not_One"}})
-    refused = kubectl("patch", target, "--type=merge", f"--patch={worse}")
-    assert "spec.databaseServiceName: Invalid value" in refused.stderr

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 
 import yaml
 
-from pg_operator.api.specs import FINALIZER
+from pg_operator.api.specs import FINALIZER, GROUP, PLURALS, Kind
 from tests.cluster.objects import database_role, documents
+from tests.errors import CHECKOUT
 from tests.localcluster.kubectl import Kubectl
 from tests.localcluster.probes import wait_until
 
@@ -14,6 +15,12 @@ CONFIGURATIONS = (
     "validatingwebhookconfiguration/pg-operator",
     "mutatingwebhookconfiguration/pg-operator",
 )
+
+
+def crd_text(kind: Kind) -> str:
+    """Return the CRD of a kind as it is shipped."""
+    file = CHECKOUT / "crds" / f"{GROUP}_{PLURALS[kind]}.yaml"
+    return file.read_text(encoding="utf-8")
 
 
 @contextmanager

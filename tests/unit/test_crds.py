@@ -1,11 +1,8 @@
-"""The CRDs say the same as `pg_operator.api`: fields, words, names and limits."""
+"""The CRDs say the same as `pg_operator.api`: fields, words and limits."""
 
-import functools
 import types
 import typing
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import get_args, get_origin
 
 import pytest
 import yaml
@@ -13,17 +10,8 @@ from pydantic import BaseModel
 
 from pg_operator.api import names, values
 from pg_operator.api.conditions import LONGEST_MESSAGE, Reason
-from pg_operator.api.errors import Problem
 from pg_operator.api.privileges import ObjectKind, words
-from pg_operator.api.specs import (
-    GROUP,
-    PLURALS,
-    VERSION,
-    DatabaseClusterSpec,
-    DatabaseRoleSpec,
-    DatabaseSpec,
-    Kind,
-)
+from pg_operator.api.specs import GROUP, PLURALS, VERSION, Kind
 from pg_operator.api.validation import (
     adoption,
     attributes,
@@ -37,51 +25,16 @@ from pg_operator.api.validation import (
     permissions,
     role,
 )
-
-CHECKOUT = Path(__file__).parents[2]
-Schema = dict[str, Any]
-MODELS: Mapping[Kind, type[BaseModel]] = {
-    "DatabaseCluster": DatabaseClusterSpec,
-    "Database": DatabaseSpec,
-    "DatabaseRole": DatabaseRoleSpec,
-}
-KINDS = pytest.mark.parametrize("kind", list(MODELS))
-
-
-@functools.cache
-def crd(kind: Kind) -> Schema:
-    path = CHECKOUT / "crds" / f"{GROUP}_{PLURALS[kind]}.yaml"
-    document: Schema = yaml.safe_load(path.read_text())
-    return document
-
-
-def version(kind: Kind) -> Schema:
-    (only,) = crd(kind)["spec"]["versions"]
-    return typing.cast("Schema", only)
-
-
-def schema_at(kind: Kind, *path: str) -> Schema:
-    """Return the schema of a field; a list is stepped into by the name of the field."""
-    schema: Schema = version(kind)["schema"]["openAPIV3Schema"]
-    for name in path:
-        schema = schema.get("items", schema)["properties"][name]
-    return schema
-
-
-def fields(schema: Schema) -> Iterator[tuple[str, Schema]]:
-    """Yield every field below a schema with its path."""
-    inner = schema.get("items", schema)
-    for name, field in inner.get("properties", {}).items():
-        yield name, field
-        for path, deeper in fields(field):
-            yield f"{name}.{path}", deeper
-
-
-def texts(schema: Schema) -> str:
-    return " ".join(
-        f"{rule['rule']} {rule['message']}"
-        for rule in schema.get("x-kubernetes-validations", [])
-    )
+from tests.unit.crds import (
+    CHECKOUT,
+    KINDS,
+    MODELS,
+    Schema,
+    crd,
+    fields,
+    schema_at,
+    version,
+)
 
 
 def model_of(annotation: object) -> type[BaseModel] | None:
@@ -149,18 +102,6 @@ def test_crds_offer_the_choices_of_validation() -> None:
     assert choices("DatabaseRole", "deletionPolicy") == role.DELETION_POLICIES
     assert choices("DatabaseRole", "grantsPolicy") == role.GRANTS_POLICIES
     assert sorted(choices("Database", "encoding")) == sorted(values.SERVER_ENCODINGS)
-
-
-def test_crd_says_as_validation_how_a_role_is_published() -> None:
-    said = texts(schema_at("DatabaseRole", "spec"))
-    for rule in (
-        connection_secret.GENERATED_OR_GIVEN,
-        connection_secret.KEPT_SOMEWHERE,
-        connection_secret.SOMETHING_TO_KEEP,
-        connection_secret.READ_OR_WRITTEN,
-        connection_secret.DATABASE_IS_CLEAR,
-    ):
-        assert rule in said
 
 
 def test_crds_refuse_the_groups_that_validation_refuses() -> None:
@@ -254,110 +195,6 @@ def test_crds_have_the_limits_of_validation() -> None:
         assert most("DatabaseCluster", "spec", one) == cluster.MOST_ALLOWED
     connections = schema_at("DatabaseCluster", "spec", "maxConnections")
     assert connections["maximum"] == cluster.MOST_CONNECTIONS
-
-
-@pytest.mark.parametrize(
-    ("kind", "path", "created"),
-    [
-        ("Database", ("spec", "name"), "database"),
-        ("Database", ("spec", "schema"), "schema"),
-        ("Database", ("spec", "schemas", "name"), "schema"),
-        ("DatabaseRole", ("spec", "roleName"), "role"),
-        ("DatabaseRole", ("spec", "reassignOwnedTo"), "role"),
-    ],
-)
-def test_crd_has_the_rules_for_created_names(
-    kind: Kind, path: tuple[str, ...], created: names.CreatedKind
-) -> None:
-    rules = texts(schema_at(kind, *path))
-    assert f"self.matches('{names.CREATED_PATTERN}')" in rules
-    assert names.CREATED_RULE in rules
-    for name in names.RESERVED[created]:
-        assert f"'{name}'" in rules
-    reserves_prefix = f"!self.startsWith('{names.SYSTEM_PREFIX}')" in rules
-    assert reserves_prefix == (created != "database")
-
-
-@pytest.mark.parametrize(
-    ("kind", "path", "problem"),
-    [
-        (
-            "DatabaseCluster",
-            ("spec", "connection"),
-            names.secret_name_problem("?"),
-        ),
-        ("DatabaseCluster", ("spec", "connection"), names.label_problem("?")),
-        ("DatabaseCluster", ("spec", "connection"), names.secret_key_problem("?")),
-        ("DatabaseCluster", ("spec", "namePrefix"), names.name_prefix_problem("?")),
-        (
-            "DatabaseCluster",
-            ("spec", "resyncInterval"),
-            values.resync_interval_problem("?"),
-        ),
-        (
-            "DatabaseCluster",
-            ("spec", "resyncInterval"),
-            values.resync_interval_problem("1s"),
-        ),
-        (
-            "Database",
-            ("spec", "databaseClusterRef", "name"),
-            names.cluster_name_problem("?"),
-        ),
-        ("Database", ("spec", "timezone"), values.timezone_problem("?")),
-        (
-            "Database",
-            ("spec", "databaseServiceName"),
-            names.service_name_problem("?"),
-        ),
-        (
-            "Database",
-            ("spec", "databaseServiceName"),
-            names.service_name_problem("kubernetes"),
-        ),
-        ("DatabaseRole", ("spec", "validUntil"), values.valid_until_problem("?")),
-        ("DatabaseRole", ("spec", "password"), names.secret_name_problem("?")),
-        ("DatabaseRole", ("spec", "password"), names.secret_key_problem("?")),
-        (
-            "DatabaseRole",
-            ("spec", "permissions", "database"),
-            names.referred_name_problem("\n"),
-        ),
-    ],
-)
-def test_crd_gives_the_same_answers_as_validation(
-    kind: Kind, path: tuple[str, ...], problem: Problem
-) -> None:
-    assert problem.detail in texts(schema_at(kind, *path))
-
-
-@pytest.mark.parametrize(
-    ("kind", "path"),
-    [
-        ("Database", ("spec", "name")),
-        ("Database", ("spec", "databaseClusterRef", "name")),
-        ("Database", ("spec", "encoding")),
-        ("Database", ("spec", "localeProvider")),
-        ("Database", ("spec", "locale")),
-        ("Database", ("spec", "template")),
-        ("Database", ("spec", "tablespace")),
-        ("DatabaseRole", ("spec", "roleName")),
-        ("DatabaseRole", ("spec", "databaseClusterRef", "name")),
-    ],
-)
-def test_crd_forbids_to_change_what_names_an_object(
-    kind: Kind, path: tuple[str, ...]
-) -> None:
-    assert "self == oldSelf may not be changed; " in texts(schema_at(kind, *path))
-
-
-@pytest.mark.parametrize("field", [".schema", ".timezone"])
-def test_rule_for_a_whole_spec_stops_no_change_of_what_is_stored(field: str) -> None:
-    """Such a rule is judged anew at every change, whatever it is about."""
-    rules = schema_at("Database", "spec")["x-kubernetes-validations"]
-    (rule,) = [rule for rule in rules if rule["fieldPath"] == field]
-    assert rule["optionalOldSelf"] is True
-    assert "oldSelf.hasValue()" in rule["rule"]
 
 
 @KINDS
