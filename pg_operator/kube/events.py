@@ -93,8 +93,9 @@ class Events:
                 },
             )
         except Conflict:
-            # Posted by a process before this one, which counted.
-            return await self._renew(event, {}, moment)
+            # Posted by a process before this one; how often, only a write tells.
+            before = await self._renew(event, {}, moment)
+            return await self._renew(event, {"count": before + 1}, moment)
         return 1
 
     async def _renew(
