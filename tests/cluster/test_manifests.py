@@ -86,6 +86,48 @@ def test_pods_mount_what_they_read(kubectl_program: Path, directory: str) -> Non
             assert volumes[name]["secret"]["secretName"] in issued
 
 
+def ports_of(rules: list[Manifest]) -> set[str | int]:
+    return {port["port"] for rule in rules for port in rule["ports"]}
+
+
+@pytest.mark.parametrize("directory", DEPLOYED)
+def test_network_policies_and_monitors_reach_every_port_of_the_pods(
+    kubectl_program: Path, directory: str
+) -> None:
+    """A port that no pod has is nobody's: such a rule lets nothing in."""
+    beside = [
+        one
+        for room in ("network-policy", "prometheus")
+        for one in render(kubectl_program, CONFIG / room)
+    ]
+    for spec in deployments(render(kubectl_program, CONFIG / directory)):
+        pod = spec["template"]
+        labels = pod["metadata"]["labels"].items()
+        (container,) = pod["spec"]["containers"]
+        ports = {port["name"] for port in container["ports"]}
+        policies = [
+            one["spec"]
+            for one in beside
+            if one["kind"] == "NetworkPolicy"
+            and one["spec"]["podSelector"]["matchLabels"].items() <= labels
+        ]
+        let_in = [rule for policy in policies for rule in policy["ingress"]]
+        assert ports <= ports_of(let_in)
+        # The API server is no pod, so no selector lets it in.
+        from_everywhere = [rule for rule in let_in if "from" not in rule]
+        assert ports_of(from_everywhere) == {"https"}
+        watched = {
+            point["port"]
+            for one in beside
+            if one["kind"] == "PodMonitor"
+            and one["spec"]["selector"]["matchLabels"].items() <= labels
+            for point in one["spec"]["podMetricsEndpoints"]
+        }
+        assert ports <= watched
+        let_out = ports_of([rule for policy in policies for rule in policy["egress"]])
+        assert (5432 in let_out) == (container["args"][0] != "webhook")
+
+
 @pytest.mark.parametrize("directory", DEPLOYED)
 def test_one_line_moves_the_operator_to_another_namespace(
     kubectl_program: Path, tmp_path: Path, directory: str
