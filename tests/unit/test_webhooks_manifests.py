@@ -96,6 +96,12 @@ def test_our_own_writes_and_deletions_pass_every_webhook_by() -> None:
         }
 
 
+def test_objects_of_every_namespace_are_judged_as_all_are_worked_on() -> None:
+    """Also of the operator's own: what the controller acts on is never unjudged."""
+    for _, webhook in webhooks():
+        assert not {"namespaceSelector", "objectSelector"} & webhook.keys()
+
+
 def test_certificate_bundle_is_left_to_whoever_injects_it() -> None:
     """A field in the manifests would be drift to every GitOps tool."""
     for _, webhook in webhooks():
