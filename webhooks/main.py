@@ -56,6 +56,7 @@ async def serve(
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(login)
     index = Index()
+    metrics.watch_index(lambda: index.is_known)
     routes = register(registry, claims=index.judge)
     server = WebhookServer(
         host=host,

@@ -1,6 +1,6 @@
 """The webhook's metrics, by controller-runtime's names for them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -30,6 +30,17 @@ class WebhookMetrics:
             ["webhook"],
             registry=registry,
         )
+        self._refusals = Counter(
+            "pgoperator_webhook_refusals_total",
+            "Refused objects by the rules they broke, by their ids in docs/errors.md",
+            ["webhook", "rule"],
+            registry=registry,
+        )
+        self._index_known = Gauge(
+            "pgoperator_webhook_index_known",
+            "Whether it is known who owns what; else nobody is refused for a name",
+            registry=registry,
+        )
         self._not_after = Gauge(
             "pgoperator_webhook_cert_not_after_timestamp_seconds",
             "When the certificate that is served expires; 0 before there is any",
@@ -48,6 +59,15 @@ class WebhookMetrics:
     def answered(self, webhook: str, code: int) -> None:
         """Count a request that was answered."""
         self._requests.labels(webhook, str(code)).inc()
+
+    def refused(self, webhook: str, rules: Iterable[str]) -> None:
+        """Count an object that was refused, once for each rule."""
+        for rule in set(rules):
+            self._refusals.labels(webhook, rule).inc()
+
+    def watch_index(self, is_known: Callable[[], bool]) -> None:
+        """Ask `is_known` whenever the metrics are read."""
+        self._index_known.set_function(lambda: float(is_known()))
 
     def watch_expiry(self, not_after: Callable[[], datetime | None]) -> None:
         """Ask `not_after` for the certificate's end whenever the metrics are read."""

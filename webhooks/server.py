@@ -203,6 +203,7 @@ class WebhookServer:
             logger.error("Webhook /%s failed", webhook, exc_info=failure)
             return review.denial(INTERNAL_ERROR, code=HTTPStatus.INTERNAL_SERVER_ERROR)
         answer: Mapping[str, Any] = task.result()
+        self._metrics.refused(webhook, (error.rule for error in errors))
         return review.with_causes(answer, errors) if errors else answer
 
     def _abandon(self, task: asyncio.Task[Any]) -> None:

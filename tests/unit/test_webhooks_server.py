@@ -341,6 +341,9 @@ async def test_metrics_count_by_path_and_say_when_the_certificate_expires(
     in_flight = "controller_runtime_webhook_requests_in_flight"
     assert lines[f'{in_flight}{{webhook="{name}"}}'] == "0.0"
     assert "validate-anything" not in page
+    refused = 'pgoperator_webhook_refusals_total{rule="%s",webhook="%s"}'
+    assert lines[refused % ("name-pattern", name)] == "1.0"
+    assert lines[refused % ("choice", name)] == "1.0"
     expiry = lines["pgoperator_webhook_cert_not_after_timestamp_seconds"]
     assert float(expiry) == leaf.not_valid_after_utc.timestamp()
 
