@@ -123,7 +123,7 @@ async def _stored(
         trusted = is_trusted(configurations, stored.authority.bundle)
         wrong = "" if trusted else "is not what caBundle holds; is the webhook running?"
         signing = stored.authority.current.certificate_pem
-        return [Finding(subject, wrong or _overdue(signing))]
+        return [Finding(subject, wrong or _overdue(signing), note=_age(signing))]
     subject = f"Secret {namespace}/{MOUNTED_SECRET}"
     secret = await kubernetes.read_secret(namespace, MOUNTED_SECRET)
     if secret is None:
@@ -132,7 +132,16 @@ async def _stored(
     host = service_names(namespace)[0]
     problems = (pair_problem(pair, bundle=one, host=host) for one in bundles)
     wrong = next(filter(None, problems), "") or _overdue(pair.certificate_pem)
-    return [Finding(subject, wrong)]
+    return [Finding(subject, wrong, note=_age(pair.certificate_pem))]
+
+
+def _age(certificate_pem: bytes) -> str:
+    """Say how long a certificate is valid; empty when it is none."""
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_pem)
+    except ValueError:
+        return ""
+    return f"valid until {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
 
 
 def _overdue(certificate_pem: bytes) -> str:

@@ -1,29 +1,23 @@
 """`pg-operator check`: is the installation whole? Every problem says what to do."""
 
-from collections.abc import AsyncIterator
-from importlib.resources import files
-from pathlib import Path
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 import click
-import yaml
 
 from pg_operator.api.specs import API_VERSION, FINALIZER, PLURALS
 from pg_operator.cli.asking import ask
 from pg_operator.cli.certs import verify_certificates
+from pg_operator.cli.needed_rights import CONTROLLER, needed_rights
 from pg_operator.cli.options import Names, namespace
 from pg_operator.cli.report import Finding, report
 from pg_operator.kube.client import Kubernetes, object_path
 from pg_operator.kube.errors import Forbidden, KubernetesError, NotFound
 from pg_operator.kube.paths import deployments_path
-from pg_operator.kube.rights import Right, account_name, has_right, rights_of
+from pg_operator.kube.rights import Right, account_name, has_right
 
-CONTROLLER: Final = "pg-operator-controller"
-# The ClusterRole that overlay `namespaced` binds in chosen namespaces only.
-TENANTS: Final = "pg-operator-tenants"
 # Where the probe, which is never stored, would lie.
 PROBE_NAMESPACE: Final = "default"
-_ROLES: Final = {"ClusterRole", "Role"}
 
 
 @click.command()
@@ -32,7 +26,7 @@ _ROLES: Final = {"ClusterRole", "Role"}
     "--namespaces",
     type=Names(),
     default="",
-    help="What the controller's --namespaces says.",
+    help="What the controller's --namespaces says, if no Deployment does.",
 )
 @click.option(
     "--own-rights",
@@ -41,21 +35,33 @@ _ROLES: Final = {"ClusterRole", "Role"}
 )
 def check(*, namespace: str, namespaces: frozenset[str], own_rights: bool) -> None:
     """Check CRDs, pods, certificates, the webhook, servers and rights."""
-    account = None if own_rights else account_name(namespace, CONTROLLER)
-    rights = _needed_rights(namespace, namespaces)
-    report(ask(lambda kubernetes: _check(kubernetes, namespace, account, rights)))
+    report(
+        ask(lambda kubernetes: _check(kubernetes, namespace, namespaces, own_rights))
+    )
 
 
 async def _check(
-    kubernetes: Kubernetes, namespace: str, account: str | None, rights: list[Right]
+    kubernetes: Kubernetes,
+    namespace: str,
+    namespaces: frozenset[str],
+    own_rights: bool,  # noqa: FBT001 (a flag of the command)
 ) -> list[Finding]:
+    deployments, _ = await kubernetes.list(
+        deployments_path(namespace), labels="app.kubernetes.io/name=pg-operator"
+    )
     crds = [finding async for finding in _crds(kubernetes)]
-    findings = [*crds, *await _deployments(kubernetes, namespace)]
+    findings = [*crds, *_deployments(deployments, namespace)]
     findings += await verify_certificates(kubernetes, namespace)
     if not any(finding.problem for finding in crds):
         findings.append(await _admission(kubernetes))
         findings += await _servers(kubernetes)
-    findings.append(await _rights(kubernetes, rights, account))
+    if own_rights:
+        needed = needed_rights([], namespace=namespace, namespaces=namespaces)
+        return [*findings, await _rights(kubernetes, needed[CONTROLLER], None)]
+    needed = needed_rights(deployments, namespace=namespace, namespaces=namespaces)
+    for name, rights in needed.items():
+        account = account_name(namespace, name)
+        findings.append(await _rights(kubernetes, rights, account))
     return findings
 
 
@@ -69,10 +75,7 @@ async def _crds(kubernetes: Kubernetes) -> AsyncIterator[Finding]:
             yield Finding(f"CRD of {kind}")
 
 
-async def _deployments(kubernetes: Kubernetes, namespace: str) -> list[Finding]:
-    found, _ = await kubernetes.list(
-        deployments_path(namespace), labels="app.kubernetes.io/name=pg-operator"
-    )
+def _deployments(found: Sequence[Mapping[str, Any]], namespace: str) -> list[Finding]:
     if not found:
         problem = f"there is none in {namespace}; apply config/default"
         return [Finding("Deployments", problem)]
@@ -131,14 +134,16 @@ async def _servers(kubernetes: Kubernetes) -> list[Finding]:
         elif available:
             problem = f"{available['reason']}: {available['message']}"
         name = cluster["metadata"]["name"]
-        findings.append(Finding(f"DatabaseCluster {name}", problem))
+        version = cluster.get("status", {}).get("server", {}).get("version", "")
+        note = f"PostgreSQL {version}" if version else ""
+        findings.append(Finding(f"DatabaseCluster {name}", problem, note))
     return findings
 
 
 async def _rights(
     kubernetes: Kubernetes, rights: list[Right], account: str | None
 ) -> Finding:
-    """Compare what the controller may do with what config/rbac gives it."""
+    """Compare what an account may do with what config/ gives it."""
     subject = f"rights of {account or 'who runs this'}"
     missing = []
     for right in rights:
@@ -152,26 +157,7 @@ async def _rights(
                 "with --own-rights as that account",
             )
     if missing:
-        return Finding(subject, f"apply config/rbac; missing: {', '.join(missing)}")
+        return Finding(
+            subject, f"apply the manifests again; missing: {', '.join(missing)}"
+        )
     return Finding(subject)
-
-
-def _needed_rights(namespace: str, namespaces: frozenset[str]) -> list[Right]:
-    """Return what config/rbac gives the controller, and where."""
-    needed: list[Right] = []
-    for role in _shipped_roles():
-        places = frozenset({""})
-        if role["kind"] == "Role":
-            places = frozenset({namespace})
-        elif role["metadata"]["name"] == TENANTS and namespaces:
-            places = namespaces
-        needed += rights_of(role, namespaces=sorted(places))
-    return needed
-
-
-def _shipped_roles() -> list[dict[str, Any]]:
-    """Return the roles of config/rbac: from the wheel, else from the checkout."""
-    shipped = files("pg_operator").joinpath("_manifests", "rbac", "controller.yaml")
-    checkout = Path(__file__).parents[2] / "config" / "rbac" / "controller.yaml"
-    text = (shipped if shipped.is_file() else checkout).read_text(encoding="utf-8")
-    return [one for one in yaml.safe_load_all(text) if one["kind"] in _ROLES]

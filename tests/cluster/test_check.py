@@ -81,4 +81,4 @@ def test_check_names_the_rights_that_are_missing(
     check: Callable[[], Lines], cluster: LocalCluster
 ) -> None:
     said = check()[CONTROLLER]
-    assert said == "apply config/rbac; missing: create events, patch events"
+    assert said == "apply the manifests again; missing: create events, patch events"

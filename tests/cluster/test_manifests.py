@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from pg_operator.cli.main import main
+from pg_operator.cli.needed_rights import needed_rights
+from pg_operator.kube.rights import rights_of
 from tests.cluster.objects import database_role, documents
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.config import CONFIG, Manifest, kustomizations, render
@@ -84,6 +86,43 @@ def test_pods_mount_what_they_read(kubectl_program: Path, directory: str) -> Non
         assert read == set(mounts)
         for name in mounts.values():
             assert volumes[name]["secret"]["secretName"] in issued
+
+
+def granted(manifests: list[Manifest]) -> set[tuple[str, str]]:
+    """Return the accounts of the operator and each right that they are given."""
+    roles = {
+        (one["kind"], one["metadata"]["name"]): one
+        for one in manifests
+        if one["kind"] in {"Role", "ClusterRole"}
+    }
+    return {
+        (account["name"], str(right))
+        for one in manifests
+        if one["kind"] in {"RoleBinding", "ClusterRoleBinding"}
+        for account in one["subjects"]
+        for right in rights_of(
+            roles[one["roleRef"]["kind"], one["roleRef"]["name"]],
+            # Where `tenant` is applied, its namespace is said.
+            namespaces=[
+                one["metadata"].get("namespace", "default")
+                if one["kind"] == "RoleBinding"
+                else ""
+            ],
+        )
+    }
+
+
+@pytest.mark.parametrize("directory", DEPLOYED)
+def test_check_asks_for_the_rights_that_are_given_and_no_others(
+    kubectl_program: Path, directory: str
+) -> None:
+    rendered = render(kubectl_program, CONFIG / directory)
+    if directory == "overlays/namespaced":
+        rendered += render(kubectl_program, CONFIG / directory / "tenant")
+    found = [one for one in rendered if one["kind"] == "Deployment"]
+    needed = needed_rights(found, namespace=OPERATOR_NAMESPACE)
+    asked = {(name, str(right)) for name in needed for right in needed[name]}
+    assert asked == granted(rendered)
 
 
 def ports_of(rules: list[Manifest]) -> set[str | int]:
