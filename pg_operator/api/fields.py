@@ -119,6 +119,8 @@ class Field:
         detail = f"must be {_ARTICLES[wanted]}{hint}"
         if wanted == "string" and actual in {"integer", "number", "boolean"}:
             detail += "; put it in quotes"
+        elif isinstance(self.value, str) and _is_quoted(self.value, wanted):
+            detail += "; write it without quotes"
         # Only the type is echoed: the value may be a password in the wrong place.
         message = compose_message(Problem("type", detail), echo(actual))
         error = FieldError("type", self.path, self.key, "FieldValueInvalid", message)
@@ -202,3 +204,10 @@ class Field:
 def _duplicate(list_key: str) -> Problem:
     detail = f"must be unique by `{list_key}`; merge the two entries"
     return Problem("duplicate", detail, "FieldValueDuplicate")
+
+
+def _is_quoted(text: str, wanted: JsonType) -> bool:
+    """Tell whether a text is what was wanted, but for its quotes in YAML."""
+    if wanted == "boolean":
+        return text in {"true", "false"}
+    return wanted == "integer" and text.removeprefix("-").isdecimal()

@@ -127,8 +127,10 @@ def signature_problem(signature: str) -> Problem | None:
     if _SIGNATURE.match(signature) and not has_control:
         return None
     detail = "must be a name and the types of its arguments, as SQL writes them"
-    near = f"{signature}()" if _SIGNATURE.match(f"{signature}()") else None
-    example = near or "add(integer, app.money)"
+    # Without parentheses, or with the schema, which is named above it.
+    tries = (f"{signature}()", re.sub(r"\A[^().\"]+\.", "", signature))
+    near = next((text for text in tries if _SIGNATURE.match(text)), None)
+    example = "add(integer, app.money)" if near is None or has_control else near
     return Problem("signature", f"{detail}; try '{example}'")
 
 
@@ -197,7 +199,8 @@ def cluster_name_problem(name: str) -> Problem | None:
     if _is_subdomain(name):
         return None
     detail = f"must be the metadata.name of a DatabaseCluster: {_SUBDOMAIN_RULE}"
-    return Problem("cluster-name", detail)
+    near = re.sub(r"[^a-z0-9.]+", "-", name[:256].lower()).strip("-.")
+    return _problem("cluster-name", detail, near if _is_subdomain(near) else None)
 
 
 def secret_name_problem(name: str) -> Problem | None:

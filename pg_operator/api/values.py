@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -69,7 +70,10 @@ def resync_interval_problem(text: str) -> Problem | None:
     try:
         interval = parse_duration(text)
     except ValueError:
-        return Problem("duration", "must be a duration such as '10m', '90s' or '1h30m'")
+        detail = "must be a duration such as '10m', '90s' or '1h30m'"
+        if text.isdecimal() and resync_interval_problem(f"{text}s") is None:
+            detail += f"; try '{text}s'"
+        return Problem("duration", detail)
     if not SHORTEST_RESYNC <= interval <= LONGEST_RESYNC:
         return Problem("duration-range", "must be between 5s and 24h")
     return None
@@ -98,6 +102,12 @@ def valid_until_problem(text: str) -> Problem | None:
             "must be a date and time with its zone, such as '2027-01-31T22:00:00Z', "
             "or 'infinity'"
         )
+        for missing in ("T00:00:00Z", "Z"):
+            with suppress(ValueError, OverflowError):
+                return Problem(
+                    "valid-until",
+                    f"{detail}; try '{parse_valid_until(text + missing)}'",
+                )
         return Problem("valid-until", detail)
     return None
 

@@ -144,7 +144,7 @@ def test_tenant_gets_no_attribute_or_parameter_that_is_not_listed(
     cluster: LocalCluster, kubectl: Kubectl, tenant: Kubectl, connected: str
 ) -> None:
     user, name = f"{connected}_mine", f"{connected}-mine"
-    with pytest.raises(KubectlError, match="a superuser is never managed"):
+    with pytest.raises(KubectlError, match="for a superuser is never managed"):
         declare(tenant, name, connected, attributes=["SUPERUSER"])
     wanted = ["CREATEDB", "CREATEROLE", "REPLICATION", "BYPASSRLS"]
     settings = {

@@ -194,7 +194,7 @@ def test_signature_of_a_function_is_accepted(signature: str) -> None:
     ("signature", "hint"),
     [
         ("add", "add()"),
-        ("app.add(int)", "add(integer, app.money)"),
+        ("app.add(int)", "add(int)"),
         ("add(numeric(10, 2))", "add(integer, app.money)"),
         ("add(int); drop", "add(integer, app.money)"),
         ("add(\n)", "add(integer, app.money)"),

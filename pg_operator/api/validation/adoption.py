@@ -36,7 +36,7 @@ def owner_id_problem(text: str) -> Problem | None:
     """Return why no operator has this id."""
     if 1 <= len(text) <= LONGEST_OWNER_ID and text.isprintable():
         return None
-    detail = f"must be the id of an operator: 1-{LONGEST_OWNER_ID} characters"
+    detail = f"must be the id of an operator: 1-{LONGEST_OWNER_ID} printable characters"
     return Problem("owner-id", detail)
 
 

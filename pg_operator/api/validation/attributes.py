@@ -16,7 +16,7 @@ def check_attributes(attributes: Field) -> None:
     seen: set[str] = set()
     for attribute in attributes.entries(most=len(ATTRIBUTES)):
         if attribute.value == SUPERUSER:
-            detail = "a superuser is never managed; make it by hand"
+            detail = "may not be given, for a superuser is never managed; remove it"
             attribute.refuse(Problem("superuser", detail, "FieldValueForbidden"))
             continue
         attribute.check_choice(*ATTRIBUTES)

@@ -51,7 +51,9 @@ def check_allowed_memberships(allowed: Field) -> None:
 def group_problem(name: str) -> Problem | None:
     """Return why nobody may become a member of the role of this name."""
     if name in HOST_ROLES:
-        detail = "gives access to the server's host, and may not be granted"
+        detail = (
+            "may not be granted, for it gives access to the server's host; remove it"
+        )
         return Problem("host-role", detail, "FieldValueForbidden")
     if name in RESERVED["role"]:
         detail = "must not be a reserved role name; choose another name"

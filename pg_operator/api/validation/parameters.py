@@ -31,11 +31,11 @@ def parameter_problem(name: str) -> Problem | None:
     if len(name) <= LONGEST_PARAMETER and _NAME.match(name):
         return None
     detail = (
-        f"the name of a setting is 1-{LONGEST_PARAMETER} characters of 'a-z', '0-9', "
-        "'_', '$' and '.'"
+        f"must be the name of a setting: 1-{LONGEST_PARAMETER} characters of 'a-z', "
+        "'0-9', '_', '$' and '.'"
     )
     if len(name) <= LONGEST_PARAMETER and _NAME.match(name.lower()):
-        detail += f"; write '{name.lower()}'"
+        detail += f"; try '{name.lower()}'"
     return Problem("parameter-name", detail)
 
 

@@ -157,7 +157,7 @@ def _database_problem(name: str) -> Problem | None:
 
 def _schema_problem(name: str) -> Problem | None:
     if is_system_schema(name):
-        detail = "privileges in schemas of PostgreSQL itself may not be granted"
+        detail = "must not be a schema of PostgreSQL itself; choose one of the database"
         return Problem("system-schema", detail, "FieldValueForbidden")
     return referred_name_problem(name)
 
