@@ -5,6 +5,7 @@ import click
 from pg_operator.cli.certs import certs
 from pg_operator.cli.check import check
 from pg_operator.cli.controller import controller
+from pg_operator.cli.export import export
 from pg_operator.cli.plan import plan
 from pg_operator.cli.release import release
 from pg_operator.cli.run import run
@@ -20,6 +21,7 @@ def main() -> None:
 main.add_command(certs)
 main.add_command(check)
 main.add_command(controller)
+main.add_command(export)
 main.add_command(plan)
 main.add_command(release)
 main.add_command(run)

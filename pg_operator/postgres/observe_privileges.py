@@ -113,8 +113,8 @@ _CREATORS: Final = """
 SELECT * FROM (
     SELECT n.nspname::text, r.rolname::text, r.oid = d.datdba AS owns_database,
            r.oid = n.nspowner AS owns_schema,
-           coalesce(pg_catalog.starts_with(
-               pg_catalog.shobj_description(r.oid, 'pg_authid'), %(prefix)s), false)
+           (r.rolname = ANY (%(managed)s) OR coalesce(pg_catalog.starts_with(
+               pg_catalog.shobj_description(r.oid, 'pg_authid'), %(prefix)s), false))
            AND pg_catalog.has_schema_privilege(r.oid, n.oid, 'CREATE')
            AND EXISTS (
                SELECT FROM pg_catalog.aclexplode(d.datacl || n.nspacl) AS a
@@ -124,7 +124,8 @@ SELECT * FROM (
     JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()
     CROSS JOIN pg_catalog.pg_roles AS r
     WHERE n.nspname = ANY (%(schemas)s) AND r.rolname !~ '^pg_'
-      AND pg_catalog.pg_has_role(r.oid, 'USAGE')) AS candidates
+      AND (r.rolname = ANY (%(managed)s)
+           OR pg_catalog.pg_has_role(r.oid, 'USAGE'))) AS candidates
 WHERE owns_database OR owns_schema OR writes
 """
 
@@ -178,15 +179,20 @@ async def observe_holdings(
 
 
 async def observe_creators(
-    connection: Connection, schemas: Collection[str]
+    connection: Connection, schemas: Collection[str], *, managed: Collection[str] = ()
 ) -> dict[str, Creators]:
     """Read who creates objects in schemas of the connected database.
 
-    As far as our login may set default privileges for them.
+    As far as our login may set default privileges for them, and with roles that are
+    to count as if they were `managed` already.
     """
     found = {schema: Creators() for schema in schemas}
     for schema, role, owns_database, owns_schema, writes in await read_rows(
-        connection, _CREATORS, schemas=list(schemas), prefix=PREFIX
+        connection,
+        _CREATORS,
+        schemas=list(schemas),
+        prefix=PREFIX,
+        managed=list(managed),
     ):
         known = found[schema]
         found[schema] = Creators(
