@@ -96,9 +96,9 @@ async def _plan(
 ) -> Plans:
     plans: Plans = []
     async with _world(documents, dsn, operator_namespace) as world:
-        for key in documents.objects:
-            if key.kind == "DatabaseCluster":
-                continue
+        keys = [key for key in documents.objects if key.kind != "DatabaseCluster"]
+        await world.foresee(keys)
+        for key in keys:
             try:
                 plans.append((key, await world.plan(key)))
             except Blocked as blocked:

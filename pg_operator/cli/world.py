@@ -15,7 +15,7 @@ from pg_operator.postgres.marks import Keyring
 from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.keys import KEYS_SECRET
 from pg_operator.reconcilers.outcome import Key, Object, key_of
-from pg_operator.reconcilers.planning import Draft, plan_object
+from pg_operator.reconcilers.planning import Draft, foresee, plan_object
 from pg_operator.reconcilers.progress import Blocked
 from pg_operator.reconcilers.reach import find_cluster
 from pg_operator.reconcilers.servers import Servers, Unavailable
@@ -66,9 +66,22 @@ class World:
     def __init__(
         self, context: Context, cache: Cache, *, open_clusters: Collection[str] = ()
     ) -> None:
+        """Have in `cache` every object that will be asked for."""
         self._context = context
         self._cache = cache
         self._open_clusters = open_clusters
+
+    async def foresee(self, keys: Collection[Key]) -> None:
+        """Have plans count on what these objects will make: roles first, then all.
+
+        Raises:
+            PostgresError: a server refused something.
+        """
+        roles = [key for key in keys if key.kind == "DatabaseRole"]
+        databases = [key for key in keys if key.kind == "Database"]
+        for key in (*roles, *databases):
+            with contextlib.suppress(Blocked):
+                await foresee(self._context, key, await self._find(key))
 
     async def plan(self, key: Key) -> Draft:
         """Return what would be done for an object.
@@ -77,9 +90,17 @@ class World:
             Blocked: nothing would be, and why.
             PostgresError: a server refused something.
         """
+        return await plan_object(self._context, key, await self._find(key))
+
+    async def _find(self, key: Key) -> Object:
+        """Return an object that can be planned, with its server at hand.
+
+        Raises:
+            Blocked: it cannot be, and why.
+        """
         obj = self._cache.get(key)
-        if obj is None or key.kind == "DatabaseCluster":
-            return Draft()
+        if obj is None:
+            raise LookupError(f"{key} is not among the objects")
         cluster = find_cluster(self._cache, obj["spec"]["databaseClusterRef"]["name"])
         if cluster["metadata"]["name"] in self._open_clusters:
             self._agree(cluster, key, obj)
@@ -88,7 +109,7 @@ class World:
         except Unavailable as away:
             # Who runs this may know why, unlike a tenant.
             raise Blocked(away.reason, away.message) from None
-        return await plan_object(self._context, key, obj)
+        return obj
 
     def _agree(self, cluster: Object, key: Key, obj: Object) -> None:
         metadata = cluster["metadata"]

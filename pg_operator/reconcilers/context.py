@@ -10,6 +10,7 @@ from pg_operator.api.specs import GROUP
 from pg_operator.kube.client import Kubernetes
 from pg_operator.plan.state import Claimant
 from pg_operator.postgres.marks import Keyring
+from pg_operator.reconcilers.foresight import Foresight
 from pg_operator.reconcilers.outcome import Key, Object, Objects
 from pg_operator.reconcilers.progress import Blocked
 from pg_operator.reconcilers.servers import Servers
@@ -33,6 +34,7 @@ class Context:
     owner_id: str
     now: Callable[[], datetime]
     witness: Witness = field(default_factory=Witness)
+    foresight: Foresight = field(default_factory=Foresight)
 
     def claimant(self, key: Key) -> Claimant | None:
         """Return what a mark says of that object; None before its Namespace is seen."""

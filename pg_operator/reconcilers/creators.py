@@ -47,22 +47,29 @@ async def declared_creators(
     }
 
 
-async def creators_of(
+async def observe_undeclared(
     connection: Connection,
+    permission: Permission,
+    declared: Mapping[str, frozenset[str]],
+) -> Mapping[str, Creators]:
+    """Read who creates objects where the permission covers what nobody declared."""
+    asked = sorted(wildcard_schemas(permission) - declared.keys())
+    return await observe_creators(connection, asked) if asked else {}
+
+
+def creators_of(
     permission: Permission,
     *,
     role: str,
     declared: Mapping[str, frozenset[str]],
+    observed: Mapping[str, Creators],
 ) -> Mapping[str, frozenset[str]]:
     """Return whose future objects the permission covers for a role, by schema."""
-    schemas = wildcard_schemas(permission)
-    asked = sorted(schemas - declared.keys())
-    observed = await observe_creators(connection, asked) if asked else {}
     return {
         schema: effective_creators(
             declared.get(schema), observed.get(schema, Creators()), role=role
         )
-        for schema in schemas
+        for schema in wildcard_schemas(permission)
     }
 
 

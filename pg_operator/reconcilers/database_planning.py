@@ -45,6 +45,7 @@ class DatabasePlan:
     link: Link
     owned: Ownership
     seen: Seen
+    desired: DatabaseState
     plan: Plan
     pending: tuple[Pending, ...]
     extensions: frozenset[str]
@@ -94,7 +95,9 @@ async def plan_database(context: Context, key: Key, database: Object) -> Databas
         context, key, spec, cluster, link=link, seen=seen, held=guarded.held
     )
     plan = Plan((*first, *diff(desired, seen.state).operations))
-    return DatabasePlan(spec, link, owned, seen, plan, pending, frozenset(declared))
+    return DatabasePlan(
+        spec, link, owned, seen, desired, plan, pending, frozenset(declared)
+    )
 
 
 def _check_finish_of_drop(spec: DatabaseSpec, owned: Ownership) -> None:

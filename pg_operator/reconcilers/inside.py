@@ -1,13 +1,26 @@
 """Looking into a database, which may let nobody in, or only a few."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from pg_operator.api.specs import DatabaseSpec
-from pg_operator.plan.state import UNSET, DatabaseState, Pending
+from pg_operator.api.specs import DatabaseSpec, Permission
+from pg_operator.plan.creators import Creators
+from pg_operator.plan.permissions import wanted_objects
+from pg_operator.plan.state import (
+    NOBODY,
+    UNSET,
+    Catalog,
+    DatabaseState,
+    Pending,
+    RoleState,
+)
 from pg_operator.postgres.errors import DatabaseFull, DatabaseRefused
 from pg_operator.postgres.observe import observe_catalog
 from pg_operator.postgres.observe_extensions import observe_extensions
+from pg_operator.postgres.observe_privileges import Holdings, observe_holdings
+from pg_operator.reconcilers.creators import creators_of, observe_undeclared
+from pg_operator.reconcilers.foresight import Foresight
 from pg_operator.reconcilers.servers import Link
 
 # An idle connection of ours would be missed where there are fewer.
@@ -52,6 +65,53 @@ async def look_inside(link: Link, observed: DatabaseState, spec: DatabaseSpec) -
         public_schema_open=catalog.public_schema_open,
     )
     return Seen(state)
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What a role's permission meets in a database; `creators` are by schema."""
+
+    catalog: Catalog
+    holdings: Holdings = field(default_factory=Holdings)
+    creators: Mapping[str, frozenset[str]] = field(default_factory=lambda: NOBODY)
+
+
+async def look_for_role(
+    link: Link,
+    database: str,
+    permission: Permission | None,
+    role: RoleState,
+    *,
+    declared: Mapping[str, frozenset[str]],
+    foresight: Foresight,
+) -> Inside:
+    """Observe what a permission is about, what the role has, and who creates more.
+
+    Raises:
+        DatabaseRefused: it lets nobody in.
+    """
+    catalog, holdings = Catalog(database, frozenset()), Holdings()
+    creators: Mapping[str, Creators] = {}
+    if not foresight.is_new(link.server, database):
+        wanted = frozenset() if permission is None else wanted_objects(permission)
+        schemas = () if permission is None else permission.schemas
+        async with link.connections.session(database) as connection:
+            catalog = await observe_catalog(connection, wanted=wanted)
+            if role.exists:
+                owned_in = {schema.name for schema in schemas}
+                holdings = await observe_holdings(
+                    connection, role.name, owned_in=owned_in
+                )
+            if permission is not None:
+                creators = await observe_undeclared(connection, permission, declared)
+    catalog = foresight.catalog(link.server, catalog)
+    if permission is None:
+        return Inside(catalog, holdings)
+    creators = {**creators, **foresight.creators(link.server, database)}
+    covered = creators_of(
+        permission, role=role.name, declared=declared, observed=creators
+    )
+    return Inside(catalog, holdings, covered)
 
 
 def closed_by_hand(observed: DatabaseState) -> Pending:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from pg_operator.api.conditions import Reason
 from pg_operator.api.guard import Held
@@ -68,10 +69,12 @@ async def _observe_groups(
     if not entries:
         return []
     async with link.connections.session() as connection:
-        return [
-            (await observe_role(connection, entry.role, keyring=context.keyring), entry)
+        groups = [
+            await observe_role(connection, entry.role, keyring=context.keyring)
             for entry in entries
         ]
+    foresee = partial(context.foresight.role, link.server)
+    return list(zip(map(foresee, groups), entries, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

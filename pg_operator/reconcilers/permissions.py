@@ -9,7 +9,6 @@ from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec, Permission
 from pg_operator.plan.permissions import (
     declared_scope,
     desired_grants,
-    wanted_objects,
 )
 from pg_operator.plan.policies import is_same
 from pg_operator.plan.privileges import table_of
@@ -24,10 +23,12 @@ from pg_operator.plan.state import (
     RoleState,
 )
 from pg_operator.postgres.errors import DatabaseRefused
-from pg_operator.postgres.observe import observe_catalog, observe_database
-from pg_operator.postgres.observe_privileges import Holdings, observe_holdings
+from pg_operator.postgres.observe import observe_database
+from pg_operator.postgres.observe_privileges import Holdings
 from pg_operator.reconcilers.context import Context
-from pg_operator.reconcilers.creators import creators_of, declared_creators
+from pg_operator.reconcilers.creators import declared_creators
+from pg_operator.reconcilers.foresight import Foresight
+from pg_operator.reconcilers.inside import look_for_role
 from pg_operator.reconcilers.outcome import Key
 from pg_operator.reconcilers.reach import (
     OPEN_SCHEMAS,
@@ -104,7 +105,7 @@ async def resolve_permissions(
                 context, *entry.source, entry.permission, link=link
             )
         resolved |= await _resolve_entry(
-            link, entry, observed, role=spec.role_name, declared=declared
+            link, entry, observed, declared=declared, foresight=context.foresight
         )
     return resolved
 
@@ -145,7 +146,8 @@ async def _observe_entries(
             for name in names
         ]
     entries = []
-    for state in states:
+    for observed in states:
+        state = context.foresight.database(link.server, observed)
         permission = permissions.get(state.name)
         if permission is None:
             entries.append(_Entry(state, must_enter=state.name in others))
@@ -220,7 +222,7 @@ async def _resolve_entry(
     entry: _Entry,
     observed: RoleState,
     *,
-    role: str,
+    foresight: Foresight,
     declared: Mapping[str, frozenset[str]] = NOBODY,
 ) -> Resolved:
     """Look inside a database where something is to be granted or revoked."""
@@ -230,37 +232,29 @@ async def _resolve_entry(
         return Resolved(scope=entry.kept, pending=entry.pending)
     if entry.database.allow_connections is not True:
         return _leave_shut(entry, observed, "the database does not accept connections")
-    wanted = frozenset() if permission is None else wanted_objects(permission)
-    schemas = () if permission is None else permission.schemas
-    holdings = Holdings()
-    creators = NOBODY
     try:
-        async with link.connections.session(name) as connection:
-            catalog = await observe_catalog(connection, wanted=wanted)
-            if observed.exists:
-                holdings = await observe_holdings(
-                    connection, role, owned_in={schema.name for schema in schemas}
-                )
-            if permission is not None:
-                creators = await creators_of(
-                    connection, permission, role=role, declared=declared
-                )
+        inside = await look_for_role(
+            link, name, permission, observed, declared=declared, foresight=foresight
+        )
     except DatabaseRefused as refused:
         return _leave_shut(entry, observed, str(refused))
     grants: Grants = frozenset()
     scope, pending = entry.kept, entry.pending
     if permission is not None:
         grants, missing = desired_grants(
-            permission, catalog=catalog, server_version=version, creators=creators
+            permission,
+            catalog=inside.catalog,
+            server_version=version,
+            creators=inside.creators,
         )
         scope |= declared_scope(
             (permission,),
             server_version=version,
-            creators=creators,
-            functions=catalog.functions,
+            creators=inside.creators,
+            functions=inside.catalog.functions,
         )
         pending += missing
-    return Resolved(grants, scope, pending, _ours_to_change(holdings, grants))
+    return Resolved(grants, scope, pending, _ours_to_change(inside.holdings, grants))
 
 
 def _ours_to_change(holdings: Holdings, wanted: Grants) -> Grants:

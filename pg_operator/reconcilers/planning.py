@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pg_operator.plan.desired import desired_mark
 from pg_operator.plan.state import Pending
 from pg_operator.postgres.script import Statement, render_script
 from pg_operator.reconcilers.binding import foresee_password
@@ -48,6 +49,28 @@ async def plan_object(context: Context, key: Key, obj: Object) -> Draft:
             return _draft_deletion(await plan_database_deletion(context, key, obj))
         case _:
             return _draft_deletion(await plan_role_deletion(context, key, obj))
+
+
+async def foresee(context: Context, key: Key, obj: Object) -> None:
+    """Take note of what will be there once an object is worked on, for the others.
+
+    Raises:
+        Blocked: nothing of it will be, and why.
+        PostgresError: the server refused something.
+    """
+    if is_deleting(obj):
+        return
+    if key.kind == "Database":
+        planned = await plan_database(context, key, obj)
+        context.foresight.add_database(
+            planned.link.server, observed=planned.seen.state, desired=planned.desired
+        )
+    else:
+        found = await find_role(context, key, obj)
+        mark = desired_mark(found.claimant, found.observed)
+        context.foresight.add_role(
+            found.link.server, observed=found.observed, mark=mark
+        )
 
 
 async def _draft_database(context: Context, key: Key, database: Object) -> Draft:

@@ -38,6 +38,7 @@ async def resolve_roles(
     async with link.connections.session() as connection:
         for name in sorted(set(named.values())):
             role = await observe_role(connection, name, keyring=context.keyring)
+            role = context.foresight.role(link.server, role)
             standings[name] = role_standing(
                 role,
                 declared_by=tuple(declared_by(context, key, cluster_name, name)),

@@ -54,6 +54,7 @@ async def _check_template(
         )
     async with link.connections.session() as connection:
         state = await observe_database(connection, template, keyring=context.keyring)
+    state = context.foresight.database(link.server, state)
     claimants = (context.claimant(candidate) for candidate in candidates)
     # Who asks for a name may be another than who has it: the mark tells.
     if not is_managed_by(state, (one for one in claimants if one is not None)):

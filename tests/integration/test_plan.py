@@ -1,22 +1,32 @@
 """`pg-operator plan`: exactly what applying would do, and not one write."""
 
 import asyncio
+import base64
 import re
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from psycopg import sql
 
+from pg_operator.api.specs import API_VERSION, PLURALS, Kind
+from pg_operator.cli.documents import read_documents
 from pg_operator.cli.main import main
+from pg_operator.cli.world import ReadOnly, world_of_cluster
+from pg_operator.kube.client import core_path, object_path
+from pg_operator.kube.errors import NotLeading
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.errors import ServerRefused
-from pg_operator.reconcilers.outcome import Key
-from pg_operator.reconcilers.planning import plan_object
+from pg_operator.postgres.marks import Keyring
+from pg_operator.reconcilers.context import Context
+from pg_operator.reconcilers.foresight import Foresight
+from pg_operator.reconcilers.outcome import Key, Object
+from pg_operator.reconcilers.planning import foresee, plan_object
 from tests.cluster.objects import database, database_role, documents, password_secret
 from tests.integration.postgres_bed import Bed, open_bed, running_server
-from tests.integration.reconcile_bed import MAIN, Stage, on_stage
+from tests.integration.reconcile_bed import MAIN, OPERATOR, Stage, on_stage
 from tests.localcluster.postgres import PostgresOptions, PostgresServer
 
 # Autovacuum takes transaction ids, too.
@@ -92,8 +102,11 @@ async def test_plan_shows_all_of_a_new_database_and_writes_nothing(bed: Bed) -> 
         f'REVOKE CONNECT, TEMPORARY ON DATABASE "{name}" FROM PUBLIC;',
         f'--   in database {name}\nCREATE SCHEMA "app";',
         f"CREATE ROLE \"{reader}\" LOGIN PASSWORD '<redacted>';",
+        f'GRANT CONNECT ON DATABASE "{name}" TO "{reader}";',
+        f'--   in database {name}\nGRANT USAGE ON SCHEMA "app" TO "{reader}";',
     ):
         assert statement in result.output
+    assert "pending" not in result.output
     for hidden in (NEW_PASSWORD, "SCRAM-SHA-256", bed.dsn):
         assert hidden not in result.output
     assert not (await bed.database(name)).exists
@@ -124,10 +137,16 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return sent
 
 
-async def drafted(stage: Stage, key: Key) -> list[str]:
+def stored(stage: Stage, key: Key) -> Object:
     obj = stage.cache.get(key)
     assert obj is not None
-    draft = await plan_object(stage.context, key, obj)
+    return obj
+
+
+async def drafted(
+    stage: Stage, key: Key, *, context: Context | None = None
+) -> list[str]:
+    draft = await plan_object(context or stage.context, key, stored(stage, key))
     return [statement.sql for statement in draft.statements]
 
 
@@ -157,17 +176,74 @@ async def test_what_was_planned_is_done_and_then_there_is_nothing_to_do(
 
 
 async def test_adopting_what_is_as_declared_is_nothing_but_marks(bed: Bed) -> None:
-    name, reader = bed.name("shop"), bed.name("reader")
-    await bed.execute(f"CREATE DATABASE {name}", f"CREATE ROLE {reader} LOGIN")
-    await bed.execute("CREATE SCHEMA app", database=name)
+    """Grants of one object in the database of another, and owners, count as there."""
+    name, reader, owner = bed.name("shop"), bed.name("reader"), bed.name("owner")
+    await bed.execute(
+        f"CREATE ROLE {owner}",
+        f"CREATE ROLE {reader} LOGIN IN ROLE {owner}",
+        f"CREATE DATABASE {name} OWNER {owner}",
+    )
+    await bed.execute(
+        f"CREATE SCHEMA app AUTHORIZATION {owner}",
+        f"GRANT USAGE ON SCHEMA app TO {reader}",
+        database=name,
+    )
+    app = {"name": "app", "privileges": ["USAGE"]}
     objects = [
-        database(name, "main", schema="app", adopt=True),
-        database_role(reader, "main", login=True, adopt=True),
+        database(name, "main", schemas=[{"name": "app"}], owner=owner, adopt=True),
+        database_role(owner, "main", login=False, adopt=True),
+        database_role(
+            reader,
+            "main",
+            login=True,
+            adopt=True,
+            memberOf=[{"role": owner}],
+            permissions=[{"database": name, "privileges": [], "schemas": [app]}],
+        ),
     ]
     result = await plan(bed.dsn, *objects)
     assert result.exit_code == 0, result.output
-    assert result.output.count("IS '<mark>';") == 2
+    assert result.output.count("IS '<mark>';") == 3
+    assert "pending" not in result.output
     assert result.output.endswith("-- nothing to do\n")
+
+
+async def test_file_is_planned_as_a_whole_and_applies_to_exactly_that(
+    bed: Bed, stage: Stage, sent: list[str]
+) -> None:
+    """What needs another object of the file waits for it, and then comes the same."""
+    name, owner = bed.name("shop"), bed.name("owner")
+    tables = [{"name": "*", "privileges": ["SELECT"]}]
+    app = {"name": "app", "privileges": ["USAGE"], "tables": tables}
+    permission = {"database": name, "privileges": ["CONNECT"], "schemas": [app]}
+    roles = {
+        owner: {},
+        bed.name("reader"): {
+            "permissions": [permission],
+            "memberOf": [{"role": bed.name("group")}],
+        },
+        bed.name("group"): {},
+    }
+    db = {"name": name, **MAIN, "schema": "app", "owner": owner}
+    keys = [stage.put("Database", "shop", db, namespace="shop")]
+    for role, more in roles.items():
+        spec = {"roleName": role, **MAIN, "login": False, **more}
+        keys.append(stage.put("DatabaseRole", role, spec, namespace="shop"))
+    seer = replace(stage.context, foresight=Foresight())
+    for key in (*keys[1:], keys[0]):
+        await foresee(seer, key, stored(stage, key))
+    planned = [
+        statement
+        for key in keys
+        for statement in await drafted(stage, key, context=seer)
+    ]
+    assert sent == []
+    for key in keys * 2:
+        await stage.reconcile(key)
+    # A mark is written again with what has been granted since.
+    assert {*sent} == {*planned}
+    for key in keys:
+        assert await drafted(stage, key) == []
 
 
 async def test_plan_of_what_belongs_to_somebody_else_says_so(bed: Bed) -> None:
@@ -195,3 +271,69 @@ async def test_generated_password_is_planned_and_not_made(
     key = stage.put("DatabaseRole", "app", spec, namespace="shop")
     statements = await drafted(stage, key)
     assert statements[0].endswith("LOGIN PASSWORD '<redacted>'")
+
+
+def api_server(stage: Stage, keys: dict[str, bytes]) -> ReadOnly:
+    """An API server that has what the stage has, and takes no writes."""
+
+    def listed(*objects: Object) -> Object:
+        return {"kind": "List", "metadata": {"resourceVersion": "1"}, "items": objects}
+
+    kubernetes = ReadOnly.alone()
+    for kind in PLURALS:
+        found = stage.cache.all(kind)
+        kubernetes.show(
+            object_path(kind, ""), {"apiVersion": API_VERSION, **listed(*found)}
+        )
+    namespaces = listed(*stage.cache.all("Namespace"))
+    kubernetes.show(core_path("namespaces"), {"apiVersion": "v1", **namespaces})
+    kube_system = {"metadata": {"name": "kube-system", "uid": stage.context.owner_id}}
+    kubernetes.show(core_path("namespaces", "", "kube-system"), kube_system)
+    secrets = {**stage.secrets, (OPERATOR, "pg-operator-keys"): keys}
+    for (namespace, name), data in secrets.items():
+        encoded = {key: base64.b64encode(one).decode() for key, one in data.items()}
+        metadata = {"namespace": namespace, "name": name, "resourceVersion": "1"}
+        path = core_path("secrets", namespace, name)
+        kubernetes.show(path, {"metadata": metadata, "data": encoded})
+    return kubernetes
+
+
+async def test_plan_through_the_cluster_is_of_what_the_operator_manages(
+    bed: Bed, stage: Stage
+) -> None:
+    """Its keys open the marks; the password in the Secret is the one that is set."""
+    keys = Keyring.generate()
+    stage.context = replace(stage.context, keyring=Keyring.from_secret(keys))
+    stage.secrets["shop", "reader"] = {"password": NEW_PASSWORD.encode()}
+    db, role = shop(bed, password={"name": "reader"})
+    objects: list[tuple[Kind, dict[str, Any]]]
+    objects = [("Database", db), ("DatabaseRole", role)]
+    for kind, obj in objects:
+        key = stage.put(kind, obj["metadata"]["name"], obj["spec"], namespace="shop")
+        assert (await stage.reconcile(key))[0] == "Reconciled"
+    db["spec"] |= {"timezone": "Europe/Berlin"}
+    documents_of_file = read_documents(documents(db, role), namespace="shop")
+
+    kubernetes = api_server(stage, keys)
+    drafts = []
+    async with world_of_cluster(
+        documents_of_file, kubernetes, operator_namespace=OPERATOR
+    ) as world:
+        await world.foresee(documents_of_file.objects)
+        drafts = [await world.plan(key) for key in documents_of_file.objects]
+
+    (change,) = drafts[0].statements
+    assert change.sql.endswith("SET \"timezone\" TO 'Europe/Berlin'")
+    assert (drafts[1].statements, drafts[1].pending) == ((), ())
+    with pytest.raises(NotLeading):
+        await kubernetes.request("POST", object_path("Database", "shop"), body=db)
+
+
+async def test_plan_through_the_cluster_needs_the_operators_keys(stage: Stage) -> None:
+    documents_of_file = read_documents("", namespace="shop")
+    kubernetes = api_server(stage, {})
+    with pytest.raises(ValueError, match="is this the operator's namespace"):
+        async with world_of_cluster(
+            documents_of_file, kubernetes, operator_namespace="elsewhere"
+        ):
+            pass

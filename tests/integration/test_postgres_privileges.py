@@ -30,6 +30,7 @@ from pg_operator.postgres.applied import Applied
 from pg_operator.postgres.apply import apply
 from pg_operator.postgres.dsn import parse_dsn
 from pg_operator.postgres.observe_dependencies import observe_dependencies
+from pg_operator.reconcilers.foresight import Foresight
 from pg_operator.reconcilers.permissions import Resolved, _Entry, _resolve_entry
 from pg_operator.reconcilers.servers import Link
 from tests.integration.postgres_bed import Bed, run_as_superuser
@@ -62,7 +63,7 @@ class Scene:
         entry = _Entry(await self.bed.database(self.database), permission)
         dsn = parse_dsn(SecretText(self.bed.dsn), allow_loopback=True)
         link = Link(self.bed.server, dsn, self.bed.connections, ())
-        resolved = await _resolve_entry(link, entry, observed, role=self.role)
+        resolved = await _resolve_entry(link, entry, observed, foresight=Foresight())
         return resolved, replace(observed, grants=observed.grants | resolved.held)
 
     async def plan(self, permission: Permission) -> Plan:
