@@ -63,6 +63,7 @@ class ServerConnections:
         self._max_connections = max_connections
         self._slots = asyncio.Semaphore(max_connections)
         self._busy = 0
+        self._lent: set[Connection] = set()
         self._idle: list[_Idle] = []  # the least recently used first
         self._scarce: set[str] = set()
         self._identifier: str | None = None
@@ -83,12 +84,14 @@ class ServerConnections:
             self._busy += 1
             try:
                 connection = await self._take(name)
+                self._lent.add(connection)
                 try:
                     yield connection
                 except (psycopg.Error, ServerUnreachable) as error:
                     elsewhere = name != self._dsn.dbname
                     raise _failure(error, elsewhere=elsewhere) from None
                 finally:
+                    self._lent.discard(connection)
                     await self._put_back(name, connection)
             finally:
                 self._busy -= 1
@@ -118,6 +121,12 @@ class ServerConnections:
         """Close everything; what is in use is closed when it comes back."""
         self._closed = True
         await self._close_if(lambda _: True)
+
+    async def give_up(self) -> None:
+        """Close everything at once: whoever is at work fails, as by a lost network."""
+        for connection in self._lent:
+            connection.hang_up()
+        await self.close()
 
     async def _close_if(self, condition: Callable[[_Idle], bool]) -> None:
         closing = [idle for idle in self._idle if condition(idle)]

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import socket
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
@@ -73,6 +75,17 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
                 # Nobody knows what became of the statement.
                 self.pgconn.finish()
             raise
+
+    def hang_up(self) -> None:
+        """End it without a word; who waits for an answer hears of it at once."""
+        if self.closed:
+            return
+        with (
+            contextlib.suppress(OSError),
+            # A copy of the socket: who waits needs the one that is libpq's.
+            socket.socket(fileno=os.dup(self.pgconn.socket)) as end,
+        ):
+            end.shutdown(socket.SHUT_RDWR)
 
     @contextlib.contextmanager
     def waiting_for(self, seconds: float) -> Iterator[None]:

@@ -159,6 +159,9 @@ class Servers:
             link = await self._probe(cluster, old)
         except Unavailable as unavailable:
             entry.link, entry.failure = None, unavailable
+            if old is not None and unavailable.reason is Reason.SERVER_UNREACHABLE:
+                # CREATE and DROP DATABASE would wait for it for hours.
+                await old.connections.give_up()
             await _close(old)
             raise
         # Only now: `lost` may have told objects to wait while the probe ran.
