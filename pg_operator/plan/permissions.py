@@ -1,7 +1,7 @@
 """What permissions come to, in a database as it is. Pure."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from pg_operator.api.privileges import ALL, ObjectKind, expand_all
@@ -115,7 +115,7 @@ def desired_grants(
 def wanted_objects(permission: Permission) -> frozenset[Securable]:
     """Return the objects in schemas that a permission is about, `*` as written."""
     return frozenset(
-        replace(entry.on, without=()) for entry in _entries(permission) if entry.on.name
+        entry.on._replace(without=()) for entry in _entries(permission) if entry.on.name
     )
 
 
@@ -125,11 +125,11 @@ def _objects(on: Securable, catalog: Catalog) -> frozenset[Securable]:
         return frozenset({on})
     if on.name != WILDCARD:
         return catalog.objects & {catalog.functions.get(on, on)}
-    everything = replace(on, without=())
     return frozenset(
         each
         for each in catalog.objects
-        if replace(each, name=WILDCARD) == everything and each.name not in on.without
+        if (each.kind, each.schema) == (on.kind, on.schema)
+        and each.name not in on.without
     )
 
 
@@ -140,7 +140,7 @@ def _future(
     if on.name != WILDCARD:
         return frozenset()
     return frozenset(
-        replace(on, creator=creator, without=())
+        on._replace(creator=creator, without=())
         for creator in creators.get(on.schema, ())
     )
 
@@ -166,12 +166,12 @@ def _walk_schema(
 ) -> Iterator[_Entry]:
     for table in written.tables:
         under = f"{path}.tables[{table.name}]"
-        on = replace(schema, kind="table", name=table.name)
+        on = schema._replace(kind="table", name=table.name)
         if table.name == WILDCARD:
-            on = replace(on, without=tuple(sorted(written.except_tables)))
+            on = on._replace(without=tuple(sorted(written.except_tables)))
         yield _Entry(under, on, table.privileges, table.grantable)
         for column in table.columns:
-            part = replace(on, kind="column", column=column.name)
+            part = on._replace(kind="column", column=column.name)
             yield _Entry(
                 f"{under}.columns[{column.name}]",
                 part,
@@ -186,7 +186,7 @@ def _walk_schema(
     for kind, entries in others.items():
         for entry in entries:
             under = f"{path}.{LISTS[kind]}[{entry.name}]"
-            on = replace(schema, kind=kind, name=entry.name)
+            on = schema._replace(kind=kind, name=entry.name)
             yield _Entry(under, on, entry.privileges, entry.grantable)
 
 

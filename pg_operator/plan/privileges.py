@@ -6,7 +6,7 @@ are named together.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -190,12 +190,12 @@ def wiped_columns(held: Grants, revoked: Grants) -> Grants:
 
 def _base(grant: Grant) -> Grant:
     """Return the privilege that an option is for; a privilege itself."""
-    return replace(grant, grantable=False)
+    return grant._replace(grantable=False)
 
 
 def table_of(column: Securable) -> Securable:
     """Return the table that a column is in."""
-    return replace(column, kind="table", column="")
+    return column._replace(kind="table", column="")
 
 
 Statement = TypeVar("Statement", GrantPrivileges, RevokePrivileges)
@@ -224,10 +224,10 @@ def _statements(
 def _home(on: Securable) -> Securable:
     """Return what objects have in common that one statement can name."""
     if on.creator:
-        return replace(on, creator=WILDCARD)
+        return on._replace(creator=WILDCARD)
     if on.kind in {"database", "schema"}:
         return on
-    return replace(on, column="") if on.kind == "column" else replace(on, name="")
+    return on._replace(column="") if on.kind == "column" else on._replace(name="")
 
 
 def _chunks(objects: Iterable[Securable], size: int) -> Iterator[tuple[Securable, ...]]:

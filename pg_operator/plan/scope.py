@@ -27,23 +27,21 @@ def covered(grants: Grants, scope: Grants) -> Grants:
 def declared(grants: Grants, scope: Grants) -> Grants:
     """Return those of the grants that a scope wants to be there."""
     wildcards = _exceptions(scope)
-    nothing = frozenset[str]()
-    return frozenset(
-        grant
-        for grant in covered(grants, scope)
-        if grant in scope
-        or grant.on.name not in wildcards.get(_all_of_its_kind(grant), nothing)
-    )
+
+    def wants(grant: Grant) -> bool:
+        left_out = wildcards.get(_all_of_its_kind(grant))
+        return left_out is not None and grant.on.name not in left_out
+
+    return frozenset(grant for grant in grants if grant in scope or wants(grant))
 
 
-def _exceptions(scope: Grants) -> dict[Grant, frozenset[str]]:
+def _exceptions(scope: Grants) -> dict[tuple[object, ...], frozenset[str]]:
     """Return the wildcards of a scope, each with the names that it leaves out."""
-    found: dict[Grant, frozenset[str]] = {}
+    found: dict[tuple[object, ...], frozenset[str]] = {}
     for grant in scope:
         if grant.on.name == WILDCARD:
-            plain = replace(grant, on=replace(grant.on, without=()))
-            left_out = frozenset(grant.on.without)
-            found[plain] = found.get(plain, left_out) & left_out
+            kind, left_out = _all_of_its_kind(grant), frozenset(grant.on.without)
+            found[kind] = found.get(kind, left_out) & left_out
     return found
 
 
@@ -90,6 +88,11 @@ def hold(
     )
 
 
-def _all_of_its_kind(grant: Grant) -> Grant:
-    """Return the wildcard that a grant falls under; a column falls under none."""
-    return replace(grant, on=replace(grant.on, name=WILDCARD))
+def _all_of_its_kind(grant: Grant) -> tuple[object, ...]:
+    """Return what a grant has in common with the wildcard that it falls under.
+
+    That is everything but the name; a column falls under none.
+    """
+    on, privilege, grantable = grant
+    kind, database, schema, _, column, creator, _ = on
+    return kind, database, schema, column, creator, privilege, grantable

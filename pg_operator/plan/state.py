@@ -8,7 +8,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from pg_operator.api.privileges import ObjectKind
 from pg_operator.api.secret import SecretText
@@ -30,8 +30,7 @@ EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 NOBODY: Final[Mapping[str, frozenset[str]]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Securable:
+class Securable(NamedTuple):
     """An object that privileges are granted on.
 
     `name` is that of the object in its schema, or the wildcard `*`; for a column it is
@@ -55,8 +54,7 @@ class Securable:
         return ".".join(part for part in parts if part)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Grant:
+class Grant(NamedTuple):
     """One privilege word on one object. A set of these is a role's grants.
 
     A `grantable` one is the right to pass it on, which comes beside the privilege

@@ -29,7 +29,6 @@ from pg_operator.plan.state import (
     Password,
     Pending,
     RoleParameter,
-    Securable,
     Server,
 )
 from pg_operator.postgres.applied import (
@@ -345,6 +344,6 @@ def _texts(value: object) -> Iterator[str]:
     elif isinstance(value, tuple):
         for item in value:
             yield from _texts(item)
-    elif isinstance(value, Operation | Securable | Membership | RoleParameter):
+    elif isinstance(value, Operation | Membership | RoleParameter):
         for field in dataclasses.fields(value):
             yield from _texts(getattr(value, field.name))

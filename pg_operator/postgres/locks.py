@@ -43,11 +43,11 @@ async def lock_tables(
     names = sorted({on.name for on in operation.on})
     rows = await read_rows(connection, _LOCKABLE, schema=schema, names=names)
     if rows:
-        tables = (sql.SQL("ONLY ") + quote_name(schema, name) for (name,) in rows)
+        tables = (quote_name(schema, name) for (name,) in rows)
         await connection.execute(
             sql.SQL(
                 "SET LOCAL lock_timeout TO {};"
-                "LOCK TABLE {} IN ACCESS SHARE MODE;"
+                "LOCK TABLE ONLY {} IN ACCESS SHARE MODE;"
                 "SET LOCAL lock_timeout TO DEFAULT"
-            ).format(sql.Literal(LONGEST_WAIT), sql.SQL(", ").join(tables))
+            ).format(sql.Literal(LONGEST_WAIT), sql.SQL(", ONLY ").join(tables))
         )

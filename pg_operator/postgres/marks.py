@@ -6,7 +6,6 @@ object's own kind and name bound to it, so that it cannot be copied to another o
 
 import base64
 import binascii
-import dataclasses
 import hashlib
 import hmac
 import json
@@ -173,7 +172,7 @@ def _pack_scope(scope: Grants) -> list[list[Any]]:
 
 
 def _fields(on: Securable) -> list[Any]:
-    values = list(dataclasses.astuple(on))
+    values = list(on)
     while not values[-1] and len(values) > SHORTEST:
         values.pop()
     return values

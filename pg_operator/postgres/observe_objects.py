@@ -4,7 +4,6 @@ Members of extensions are left out: nothing of ours is granted on them.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from typing import Final
 
 import psycopg
@@ -155,7 +154,7 @@ async def _resolve(
         names=[on.name for on in wanted],
     )
     return {
-        wanted[number - 1]: replace(wanted[number - 1], name=name)
+        wanted[number - 1]: wanted[number - 1]._replace(name=name)
         for number, name in rows
     }
 
@@ -206,7 +205,8 @@ async def _observe_relations(
         **{"in": [on.schema for on in named]},
         names=[on.name for on in named],
     )
-    return {Securable(kind, connection.info.dbname, *names) for kind, *names in rows}
+    database = connection.info.dbname
+    return {Securable(kind, database, *names) for kind, *names in rows}
 
 
 async def _observe_columns(

@@ -223,4 +223,5 @@ async def observe_database_holdings(connection: Connection, role: str) -> Holdin
 
 
 def _held(on: Securable, privilege: str, *, grantable: bool) -> set[Grant]:
-    return {Grant(on, privilege), Grant(on, privilege, grantable)}
+    held = Grant(on, privilege)
+    return {held, held._replace(grantable=True)} if grantable else {held}

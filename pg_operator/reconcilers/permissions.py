@@ -263,6 +263,8 @@ def _ours_to_change(holdings: Holdings, wanted: Grants) -> Grants:
     What it holds as an owner came from nobody, and is nobody's to take away; but what
     is wanted need not be given to it, nor on the columns of its own tables.
     """
+    if not holdings.owned:
+        return holdings.grants
     held = frozenset(
         grant
         for grant in holdings.grants
@@ -273,7 +275,7 @@ def _ours_to_change(holdings: Holdings, wanted: Grants) -> Grants:
         for grant in wanted
         if grant.on.kind == "column"
         and table_of(grant.on) in holdings.owned
-        and replace(grant, on=table_of(grant.on)) in holdings.grants
+        and grant._replace(on=table_of(grant.on)) in holdings.grants
     )
     return held | by_table
 

@@ -140,10 +140,11 @@ def _grants_status(resolved: Resolved, applied: Applied) -> dict[str, Any]:
     """Count the privileges, and list what is missing with its reason."""
     pending = (*resolved.pending, *applied.pending)
     # What is not created yet is not counted: that would change with every creator.
-    existing = {grant for grant in resolved.grants if not grant.on.creator}
+    desired = sum(not grant.on.creator for grant in resolved.grants)
+    missing = resolved.grants & applied.ungranted
     return {
-        "desired": len(existing),
-        "applied": len(existing - applied.ungranted),
+        "desired": desired,
+        "applied": desired - sum(not grant.on.creator for grant in missing),
         "pending": [
             {"path": part.path, "reason": part.reason, "message": part.message}
             for part in pending[:MOST_PENDING_SHOWN]

@@ -162,7 +162,7 @@ def _taken(operation: RevokePrivileges, held: Grants) -> Grants:
     return named | {
         grant
         for grant in held
-        if grant.on.kind == "column" and replace(grant, on=table_of(grant.on)) in named
+        if grant.on.kind == "column" and grant._replace(on=table_of(grant.on)) in named
     }
 
 

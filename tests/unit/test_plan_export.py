@@ -112,7 +112,7 @@ def future_grants() -> Grants:
 
 
 def options(grants: Grants) -> Grants:
-    return frozenset(replace(grant, grantable=True) for grant in grants)
+    return frozenset(grant._replace(grantable=True) for grant in grants)
 
 
 def subset(items: Grants) -> st.SearchStrategy[Grants]:

@@ -153,7 +153,7 @@ def test_function_is_what_its_signature_means() -> None:
         schemas=[{"name": "app", "functions": functions, "types": types}]
     )
     written = Securable("function", "orders", "app", "f(int)")
-    meant = replace(written, name="f(integer)")
+    meant = written._replace(name="f(integer)")
     mood = Securable("type", "orders", "app", "mood")
     catalog = replace(
         CATALOG, objects=frozenset({meant, mood}), functions={written: meant}
@@ -178,7 +178,7 @@ def test_grantable_words_are_held_with_and_without_the_option() -> None:
         schemas=[{"name": "app", "tables": tables}],
     )
     grants, _ = desired_grants(entry, catalog=CATALOG, server_version=PG18)
-    option = {replace(one, grantable=True) for one in on_table("a", "SELECT")}
+    option = {one._replace(grantable=True) for one in on_table("a", "SELECT")}
     # ALL of `grantable` is every word of the kind; validation keeps it to the granted.
     assert {grant for grant in grants if grant.on.kind == "table"} == (
         on_table("a", *TABLE_WORDS) | option

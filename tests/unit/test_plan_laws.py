@@ -133,13 +133,13 @@ def grants_of_world(*extra_words: str, wild: bool = False) -> list[Grant]:
 def with_options(grant: Grant) -> list[Grant]:
     """Return a grant, and the right to pass it on for some."""
     passed_on = {"SELECT", "EXECUTE", "CONNECT", "ALL"}
-    options = [replace(grant, grantable=True)] if grant.privilege in passed_on else []
+    options = [grant._replace(grantable=True)] if grant.privilege in passed_on else []
     return [grant, *options]
 
 
 def possible(grants: list[Grant]) -> Grants:
     """Add the privileges that options are for."""
-    return frozenset(grants) | {replace(grant, grantable=False) for grant in grants}
+    return frozenset(grants) | {grant._replace(grantable=False) for grant in grants}
 
 
 def grants_of_schema(
@@ -217,12 +217,12 @@ def spell_objects(
         return [
             {"name": on.name, **words[on]}
             for on in words
-            if replace(on, name="") == replace(schema, kind=kind)
+            if on._replace(name="") == schema._replace(kind=kind)
         ]
 
     tables = {str(entry["name"]): entry for entry in entries("table")}
     for on in words:
-        if replace(on, name="", column="") == replace(schema, kind="column"):
+        if on._replace(name="", column="") == schema._replace(kind="column"):
             table = tables.setdefault(on.name, {"name": on.name})
             columns = table.setdefault("columns", [])
             assert isinstance(columns, list)
@@ -486,7 +486,7 @@ def test_only_what_the_recorded_scope_has_is_revoked(case: Case) -> None:
             assert {
                 grant
                 for grant in words - covered(words, scope)
-                if replace(grant, grantable=False) not in words
+                if grant._replace(grantable=False) not in words
             } == set()
 
 
@@ -501,7 +501,7 @@ def test_role_holds_what_is_desired_and_keeps_what_is_foreign(case: Case) -> Non
     expected = desired.grants | foreign | kept
     # An option does not outlive its privilege.
     assert after.grants == {
-        grant for grant in expected if replace(grant, grantable=False) in expected
+        grant for grant in expected if grant._replace(grantable=False) in expected
     }
 
 

@@ -370,7 +370,7 @@ def test_column_that_goes_with_its_table_is_not_revoked_itself() -> None:
 
 def test_option_is_granted_with_its_word_and_taken_away_alone() -> None:
     word = on_table("a", "SELECT")
-    option = frozenset(replace(one, grantable=True) for one in word)
+    option = frozenset(one._replace(grantable=True) for one in word)
     (on,) = (one.on for one in word)
     wanted = word | option | on_table("a", "INSERT")
     (inside,) = plan(marked_role(scope=wanted), grants=wanted).batches()
@@ -392,7 +392,7 @@ def test_option_is_granted_with_its_word_and_taken_away_alone() -> None:
 
 def test_table_that_a_wildcard_leaves_out_is_revoked() -> None:
     (grant_,) = on_table("*", "SELECT")
-    scope = frozenset({replace(grant_, on=replace(grant_.on, without=("b",)))})
+    scope = frozenset({grant_._replace(on=grant_.on._replace(without=("b",)))})
     held = on_table("a", "SELECT") | on_table("b", "SELECT")
     inside = plan(
         marked_role(grants=held, scope=on_table("*", "SELECT")),
