@@ -1,63 +1,44 @@
-"""`python -m tests.bench`: the operator beside plain SQL, on a durable PostgreSQL."""
+"""`python -m tests.bench`: the operator beside plain SQL and a bare API server."""
 
 import argparse
+import asyncio
 import sys
+from collections.abc import Callable
 
-from tests.bench.measure import Bench, Round
-from tests.bench.report import machine, table
-from tests.cluster.objects import connect_cluster
-from tests.localcluster.cluster import BedOptions, LocalCluster, running_cluster
-from tests.localcluster.postgres import PostgresOptions
+from tests.bench import admission, items, privileges
+from tests.bench.report import machine
 from tests.localcluster.progress import Progress
-from tests.localcluster.runs import LOCAL, run_directory
-
-NAMESPACE = "bench"
-# Sessions are counted from the log, and autovacuum comes when it likes.
-SETTINGS = {"log_connections": "on", "autovacuum": "off"}
-POSTGRES = PostgresOptions(durable=True, settings=SETTINGS)
 
 
 def main() -> None:
-    """Measure, and print a Markdown table."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--items", type=int, default=200, help="at once (%(default)s)")
-    parser.add_argument("--idle", type=int, default=30, help="singly (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="(%(default)s)")
-    options = parser.parse_args()
+    """Measure, and print a Markdown table of each part."""
     progress = Progress(sys.stderr)
     where = machine()
-    with (
-        run_directory(LOCAL / "bench") as directory,
-        running_cluster(
-            directory, progress=progress, options=BedOptions(postgres=POSTGRES)
-        ) as bed,
-    ):
-        rounds = measure(
-            bed,
-            progress,
-            rounds=options.rounds,
-            idle=options.idle,
-            count=options.items,
-        )
-    figures = table(rounds, idle=options.idle, count=options.items)
-    Progress(sys.stdout).say(f"{where}.\n\n{figures}")
+    options = _options()
+    parts: dict[str, Callable[[], str]] = {
+        "items": lambda: items.measure(
+            progress, rounds=options.rounds, idle=options.idle, count=options.items
+        ),
+        "admission": lambda: admission.measure(
+            progress, rounds=options.rounds, creates=options.creates
+        ),
+        "privileges": lambda: asyncio.run(
+            privileges.measure(progress, rounds=options.rounds)
+        ),
+    }
+    tables = [parts[name]() for name in parts if name in (options.parts or parts)]
+    Progress(sys.stdout).say("\n\n".join((f"{where}.", *tables)))
 
 
-def measure(
-    bed: LocalCluster, progress: Progress, *, rounds: int, idle: int, count: int
-) -> list[Round]:
-    """Run the rounds, telling each one's result."""
-    bed.kubectl.run("create", "namespace", NAMESPACE)
-    connect_cluster(bed, bed.kubectl_in(NAMESPACE), NAMESPACE)
-    bench = Bench(bed, NAMESPACE)
-    bench.round(idle=3, count=8)  # what is only slow the first time
-    measured = []
-    for number in range(1, rounds + 1):
-        with progress.step(f"round {number} of {rounds}"):
-            one = bench.round(idle=idle, count=count)
-        progress.say(f"{one.idle.p50:.3f} s for one, {one.ratio:.2f} times the floor")
-        measured.append(one)
-    return measured
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    names = ("items", "admission", "privileges")
+    parser.add_argument("parts", nargs="*", choices=[*names, []], help="default: all")
+    parser.add_argument("--items", type=int, default=200, help="at once (%(default)s)")
+    parser.add_argument("--idle", type=int, default=30, help="singly (%(default)s)")
+    parser.add_argument("--creates", type=int, default=1000, help="(%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="(%(default)s)")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
