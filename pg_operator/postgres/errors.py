@@ -106,6 +106,12 @@ class OutOfLocks(PostgresError):
     reason = "OutOfLocks"
 
 
+class LockHeld(PostgresError):
+    """Somebody who is not the operator holds its advisory lock."""
+
+    reason = "LockHeld"
+
+
 class Superseded(PostgresError):
     """Nothing was written, because another controller may lead by now."""
 
@@ -277,13 +283,16 @@ _IN_USE: Final = frozenset({"2BP01", "55006"})
 _NOT_FOUND: Final = frozenset({"3D000", "3F000", "42703", "42704", "42883", "42P01"})
 _RACES: Final = ("tuple concurrently updated", "tuple concurrently deleted")
 _QUOTED: Final = re.compile(r'"((?:[^"]|"")*)"')
+# Here PostgreSQL writes the name last, and without quotes.
+_UNQUOTED: Final = re.compile(r"(permission denied for|must be owner of) .*")
 
 
 def translate(error: psycopg.Error, *, names: Collection[str] = ()) -> PostgresError:
     """Make one of ours from a failed statement.
 
-    Of PostgreSQL's text only the primary message is used, with every quoted word taken
-    out that is not among `names`, the names that the statement itself was about.
+    Of PostgreSQL's text only the primary message is used, with every name and literal
+    taken out that is not among `names`, the texts that the statement itself was about.
+    That is known of English only: in another language the SQLSTATE speaks for itself.
     """
     state = error.sqlstate or ""
     if state.startswith("08") or (not state and _is_about_connection(error)):
@@ -297,7 +306,8 @@ def translate(error: psycopg.Error, *, names: Collection[str] = ()) -> PostgresE
     # Internal errors are never translated, so their text can be trusted.
     if state == "XX000" and any(race in primary for race in _RACES):
         return Transient("a concurrent transaction changed the same objects")
-    return _from_statement(state, _only(primary, names))
+    said = _only(primary, names) if _is_english(error.diag) else _words(state)
+    return _from_statement(state, said)
 
 
 def _is_about_connection(error: psycopg.Error) -> bool:
@@ -318,9 +328,31 @@ def _from_statement(state: str, said: str) -> PostgresError:
     return kind(f"PostgreSQL refused: {said} (SQLSTATE {state})", sqlstate=state)
 
 
+def _is_english(diag: psycopg.errors.Diagnostic) -> bool:
+    """Tell whether a message is PostgreSQL's own, untranslated text.
+
+    Servers say ERROR in Spanish as well, but put names into quotes of their own.
+    """
+    unquoted = _QUOTED.sub("", diag.message_primary or "")
+    return diag.severity == diag.severity_nonlocalized and unquoted.isascii()
+
+
+def _words(state: str) -> str:
+    """Return what a SQLSTATE stands for, as PostgreSQL names it."""
+    try:
+        name = psycopg.errors.lookup(state).__name__
+    except KeyError:
+        return "no reason given"
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+
+
 def _only(text: str, names: Collection[str]) -> str:
-    """Blank out every quoted word of a message that is not one of `names`."""
+    """Blank out every name and literal in a message that is not one of `names`."""
+    line = text.splitlines()[0] if text else "no reason given"
+    unquoted = _UNQUOTED.fullmatch(line)
+    if unquoted and not any(line.endswith(f" {name}") for name in names):
+        return f"{unquoted[1]} …"
     return _QUOTED.sub(
         lambda quoted: quoted[0] if quoted[1] in names else '"…"',
-        text.splitlines()[0] if text else "no reason given",
+        line,
     )

@@ -2,9 +2,10 @@
 
 import psycopg
 import pytest
+from psycopg.pq import DiagnosticField
 
 from pg_operator.postgres import errors
-from pg_operator.postgres.errors import PostgresError, translate_connect
+from pg_operator.postgres.errors import PostgresError, translate, translate_connect
 
 
 @pytest.mark.parametrize(
@@ -73,3 +74,57 @@ def test_reasons_are_fit_for_conditions() -> None:
     kinds += PostgresError.__subclasses__()
     assert all(kind.reason.isalnum() and kind.reason[0].isupper() for kind in kinds)
     assert len({kind.reason for kind in kinds}) == len(kinds)
+
+
+def failed(sqlstate: str, text: str, *, severity: str = "ERROR") -> psycopg.Error:
+    """Return an error as the server of a statement sends it.
+
+    The servers of the tests have no translations; the fields are what others send.
+    """
+    fields = {
+        DiagnosticField.SEVERITY: severity,
+        DiagnosticField.SEVERITY_NONLOCALIZED: "ERROR",
+        DiagnosticField.SQLSTATE: sqlstate,
+        DiagnosticField.MESSAGE_PRIMARY: text,
+        DiagnosticField.MESSAGE_DETAIL: "DETAIL of TOPSECRET",
+    }
+    info = {field: value.encode() for field, value in fields.items()}
+    return psycopg.errors.lookup(sqlstate)(text, info=info)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "severity"),
+    [
+        ("Rolle »TOPSECRET« existiert nicht", "FEHLER"),
+        ("role TOPSECRET gibt es nicht", "FEHLER"),
+        ('роль "TOPSECRET" не существует', "ОШИБКА"),
+        ("no existe el rol «TOPSECRET»", "ERROR"),
+        ('ロール"TOPSECRET"は存在しません', "ERROR"),
+        ('role "TOPSECRET" does not exist', "ERROR"),
+    ],
+)
+def test_message_in_any_language_names_nothing_that_was_not_asked_for(
+    text: str, severity: str
+) -> None:
+    error = translate(failed("42704", text, severity=severity), names=("app",))
+    assert type(error) is errors.NotFound
+    assert "TOPSECRET" not in str(error)
+
+
+def test_translated_message_gives_way_to_what_its_code_stands_for() -> None:
+    error = translate(failed("42501", "keine Berechtigung", severity="FEHLER"))
+    assert "insufficient privilege" in str(error)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "permission denied for table TOPSECRET",
+        "must be owner of materialized view TOPSECRET",
+        'must be owner of table TOPSECRET"app',
+    ],
+)
+def test_name_without_quotes_is_shown_only_if_it_was_asked_for(text: str) -> None:
+    error = failed("42501", text)
+    assert "TOPSECRET" not in str(translate(error, names=("app",)))
+    assert text in str(translate(error, names=(text.rpartition(" ")[2],)))
