@@ -17,6 +17,7 @@ class RoleStanding(enum.Enum):
     USABLE = "Usable"
     ABSENT = "Absent"  # listed for everybody, but not there
     NOT_READY = "NotReady"  # declared in the namespace, and not made yet
+    POWERFUL = "Powerful"  # is or may become a superuser or the operator's login
     FOREIGN = "Foreign"  # neither listed nor the namespace's own
 
 
@@ -31,9 +32,11 @@ def role_standing(
         is_listed: Whether the DatabaseCluster lists it for every namespace.
 
     """
-    if is_listed:
-        return RoleStanding.USABLE if role.exists else RoleStanding.ABSENT
-    if not declared_by:
+    if not (is_listed or declared_by):
         return RoleStanding.FOREIGN
-    own = is_managed_by(role, declared_by)
-    return RoleStanding.USABLE if own else RoleStanding.NOT_READY
+    if is_listed and not role.exists:
+        return RoleStanding.ABSENT
+    if not (is_listed or is_managed_by(role, declared_by)):
+        return RoleStanding.NOT_READY
+    # No list is meant to go as far as that, and it may have become so by hand.
+    return RoleStanding.POWERFUL if role.powerful is True else RoleStanding.USABLE

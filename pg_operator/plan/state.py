@@ -241,7 +241,8 @@ class RoleState:
 
     `self_member` tells whether the operator's own login is a member of the role with
     INHERIT and SET, which a login that is no superuser needs to grant on and reassign
-    what the role owns. `verifier` is the keyed fingerprint of what is stored of its
+    what the role owns; `powerful`, whether the role is or may become a superuser or the
+    operator's login. `verifier` is the keyed fingerprint of what is stored of its
     password, where the login may see that. `mark_overwritten` is as for a database.
     """
 
@@ -250,6 +251,7 @@ class RoleState:
     oid: int | Unset = UNSET
     login: bool | Unset = UNSET
     superuser: bool | Unset = UNSET
+    powerful: bool | Unset = UNSET
     connection_limit: int | Unset = UNSET
     password: Password | Unset | None = UNSET
     verifier: str | Unset | None = UNSET

@@ -79,7 +79,11 @@ WHERE d.datname = %(name)s
 # of memberships came with 16. What a superuser grants is recorded as granted by the
 # bootstrap superuser, whose OID is 10.
 _ROLE: Final = """
-SELECT r.oid::bigint, r.rolcanlogin, r.rolsuper, r.rolconnlimit,
+SELECT r.oid::bigint, r.rolcanlogin, r.rolsuper,
+       EXISTS (SELECT FROM pg_catalog.pg_roles AS s
+               WHERE (s.rolsuper OR s.rolname = current_user)
+                 AND pg_catalog.pg_has_role(r.oid, s.oid, 'MEMBER')),
+       r.rolconnlimit,
        pg_catalog.pg_has_role(current_user, r.oid, 'USAGE')
            AND pg_catalog.pg_has_role(current_user, r.oid, %(set)s),
        ARRAY(SELECT ARRAY[
@@ -220,6 +224,7 @@ async def observe_role(
         oid,
         login,
         superuser,
+        powerful,
         limit,
         self_member,
         memberships,
@@ -238,6 +243,7 @@ async def observe_role(
         oid=oid,
         login=login,
         superuser=superuser,
+        powerful=powerful,
         connection_limit=limit,
         password=password,
         self_member=self_member,

@@ -91,12 +91,12 @@ class _Judge:
         """Return why the role cannot join a group now; None when it may."""
         name = entry.role
         is_operator = name in {self.link.server.login, self.link.dsn.user}
-        if is_operator or group.superuser is True:
+        if is_operator or group.powerful is True:
             return _pending(
                 name,
                 Reason.NOT_ALLOWED,
-                f"role '{name}' is a superuser or the operator's own login, which "
-                "nobody may be a member of",
+                f"role '{name}' is, or may become, a superuser or the operator's own "
+                "login, which nobody may be a member of",
             )
         if name in self.cluster.allowed_memberships:
             return _problem_of_listed(entry, group)

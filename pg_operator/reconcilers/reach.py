@@ -156,6 +156,12 @@ def why_role_not_used(
         case RoleStanding.ABSENT:
             reason = Reason.ROLE_NOT_FOUND
             message = f"role '{name}' does not exist; it is used as soon as it does"
+        case RoleStanding.POWERFUL:
+            reason = Reason.NOT_ALLOWED
+            message = (
+                f"role '{name}' is, or may become, a superuser or the operator's own "
+                "login, which no object may name"
+            )
         case _:
             reason = Reason.NOT_ALLOWED
             message = (

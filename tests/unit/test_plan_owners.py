@@ -103,6 +103,13 @@ def test_role_is_named_by_its_own_namespace_or_when_it_is_listed(
     assert role_standing(role, declared_by=claimants, is_listed=listed) is expected
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_role_that_may_become_a_superuser_is_named_by_nobody(*, listed: bool) -> None:
+    role = RoleState("app", powerful=True, mark=None if listed else Mark(ROLE))
+    standing = role_standing(role, declared_by=(ROLE,), is_listed=listed)
+    assert standing is RoleStanding.POWERFUL
+
+
 @pytest.mark.parametrize(
     ("declared", "listed", "expected"),
     [
