@@ -1,4 +1,4 @@
-"""What the operator's login must be able to do on a server. Pure."""
+"""What the operator's login must be able to do on a server, and others not. Pure."""
 
 from typing import Final
 
@@ -7,6 +7,7 @@ from pg_operator.plan.state import Server
 # From here on a membership's INHERIT and SET are options of their own; before, whether
 # it inherits was the member's.
 MEMBERSHIP_OPTIONS: Final = 160000
+MOST_NAMED: Final = 3
 
 
 def missing_rights(server: Server, *, max_connections: int) -> tuple[str, ...]:
@@ -52,3 +53,21 @@ def missing_rights(server: Server, *, max_connections: int) -> tuple[str, ...]:
             f"spec.maxConnections {max_connections}: raise the one or lower the other"
         )
     return tuple(missing)
+
+
+def open_door(server: Server, *, database: str) -> str:
+    """Warn of who may keep the operator waiting, by locks that it takes as well.
+
+    `database` is the DSN's own, where the operator works on roles and databases.
+    Nothing is said when nobody may connect to it but owner, login and superusers.
+    """
+    if not server.visitors:
+        return ""
+    named = ", ".join(server.visitors[:MOST_NAMED])
+    more = len(server.visitors) - MOST_NAMED
+    everybody = f"{named} and {more} more" if more > 0 else named
+    remedy = f"REVOKE CONNECT ON DATABASE {database} FROM {server.visitors[0]}"
+    return (
+        f"{everybody} may connect to its database '{database}' and so hold locks there "
+        f"that the operator waits for: {remedy}, unless they are to be trusted"
+    )

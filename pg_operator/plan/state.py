@@ -273,7 +273,8 @@ class Server:
 
     `set_passwords` is false where RDS restricts that to members of `rds_password`;
     `read_passwords` tells whether the login sees what is stored of passwords;
-    `connection_limit` is the login's own, -1 for none.
+    `connection_limit` is the login's own, -1 for none; `visitors` are PUBLIC and the
+    roles that were given CONNECT on the DSN's own database.
     """
 
     version_number: int
@@ -290,6 +291,7 @@ class Server:
     set_passwords: bool = True
     read_passwords: bool = False
     connection_limit: int = -1
+    visitors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,11 +37,7 @@ from pg_operator.postgres.applied import (
     left_undone,
     path_of,
 )
-from pg_operator.postgres.connect import (
-    ServerConnections,
-    slow_session,
-    writing_session,
-)
+from pg_operator.postgres.connect import ServerConnections
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.errors import (
     MissingPrivilege,
@@ -58,6 +54,7 @@ from pg_operator.postgres.quiet import unlogged
 from pg_operator.postgres.render import render
 from pg_operator.postgres.second_look import GrantOrRevoke, look_again
 from pg_operator.postgres.secrets import scram_verifier
+from pg_operator.postgres.writing import slow_session, writing_session
 
 ATTEMPTS: Final = 5
 # Objects to take on in a transaction, where the server has no room for all the locks.

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,11 +20,10 @@ from pg_operator.postgres.errors import (
     Transient,
     translate,
 )
-from pg_operator.postgres.fence import LEAVE, Fence
+from pg_operator.postgres.fence import Fence
 
 CONCURRENT_CREATIONS: Final = 2
-# Seconds that we wait for CREATE and DROP DATABASE, and for a sign of life.
-LONGEST_STATEMENT: Final = 6 * 3600.0
+# Seconds that we wait for a sign of life.
 SHORTEST_STATEMENT: Final = 10.0
 LOGIN_TRIGGERS: Final = 170000
 TRANSACTION_TIMEOUT: Final = 170000
@@ -240,43 +239,3 @@ async def _is_alive(connection: Connection) -> bool:
         await connection.close()
         return False
     return True
-
-
-@contextlib.asynccontextmanager
-async def writing_session(
-    connection: Connection, *, locks: Collection[str], fence: Fence
-) -> AsyncGenerator[Connection]:
-    """Open the one kind of transaction that writes, with its advisory locks taken.
-
-    The locks are those of the connection's database and go with the transaction. They
-    spare concurrent writers of the same catalog rows PostgreSQL's "tuple concurrently
-    updated"; taken in one order, the fence's first, they cannot deadlock.
-
-    Raises:
-        Superseded: another controller may lead by now.
-    """
-    database = connection.info.dbname
-    async with connection.transaction():
-        await connection.execute(fence.locks(database), (sorted(locks),))
-        fence.passed(database)
-        yield connection
-
-
-@contextlib.asynccontextmanager
-async def slow_session(
-    connection: Connection, *, fence: Fence
-) -> AsyncGenerator[Connection]:
-    """Lend it for one statement that runs in no transaction, for as long as it takes.
-
-    Raises:
-        Superseded: another controller may lead by now.
-    """
-    database = connection.info.dbname
-    await connection.execute(fence.enter(database))
-    try:
-        fence.passed(database)
-        with connection.waiting_for(LONGEST_STATEMENT):
-            yield connection
-    finally:
-        if not connection.closed:
-            await connection.execute(LEAVE)

@@ -13,6 +13,9 @@ When it is granted:
 One who is frozen between the look and the write holds the lock, and the server ends its
 session: after 5 s idle in a transaction, or idle with the lock outside of one.
 
+Anybody who may connect to a database can take these locks there, too. Nobody waits for
+them longer than lock_timeout, and a stranger who holds one is named.
+
 Advisory locks do not cross databases, hence once in each. Within a transaction the lock
 rides on the statement that takes the others, and goes with the transaction: for a write
 nothing is gained by keeping it longer. CREATE and DROP DATABASE run in no transaction,
@@ -54,6 +57,18 @@ LEAVE: Final = (
     "RESET statement_timeout; RESET idle_session_timeout;"
     f" SELECT pg_catalog.pg_advisory_unlock_shared({FENCE_CLASS}, 0)"
 )
+
+# Who holds locks of ours and is not our login: pid, or null of a prepared transaction.
+STRANGERS: Final = """
+SELECT l.pid FROM pg_catalog.pg_locks AS l
+LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+JOIN pg_catalog.pg_database AS d ON d.oid = l.database
+WHERE l.locktype = 'advisory' AND l.granted
+  AND l.classid::bigint IN ({fence_class}, {lock_class})
+  AND d.datname = pg_catalog.current_database()
+  AND a.usename IS DISTINCT FROM current_user
+ORDER BY l.pid LIMIT 1
+""".format(**_NUMBERS)
 
 
 class Fence:

@@ -45,7 +45,16 @@ SELECT pg_catalog.current_setting('server_version_num')::int,
                       WHERE rolname = 'rds_password'
                         AND pg_catalog.pg_has_role(current_user, oid, 'MEMBER')),
        pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT'),
-       rolconnlimit
+       rolconnlimit,
+       ARRAY(SELECT DISTINCT coalesce(g.rolname::text, 'PUBLIC')
+             FROM pg_catalog.pg_database AS d
+             CROSS JOIN LATERAL pg_catalog.aclexplode(
+                 coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) AS a
+             LEFT JOIN pg_catalog.pg_roles AS g ON g.oid = a.grantee
+             WHERE d.datname = pg_catalog.current_database()
+               AND a.privilege_type = 'CONNECT' AND a.grantee <> d.datdba
+               AND NOT coalesce(g.rolsuper OR g.rolname = current_user, false)
+             ORDER BY 1)
 FROM pg_catalog.pg_roles WHERE rolname = current_user
 """
 
@@ -158,6 +167,7 @@ async def observe_server(connection: Connection) -> Server:
         set_passwords,
         read_passwords,
         connection_limit,
+        visitors,
     ) = row
     return Server(
         version_number=version_number,
@@ -174,6 +184,7 @@ async def observe_server(connection: Connection) -> Server:
         set_passwords=set_passwords,
         read_passwords=read_passwords,
         connection_limit=connection_limit,
+        visitors=tuple(visitors),
     )
 
 

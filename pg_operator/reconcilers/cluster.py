@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pg_operator.api.conditions import Condition, Reason
 from pg_operator.api.specs import DatabaseClusterSpec
-from pg_operator.plan.rights import missing_rights
+from pg_operator.plan.rights import missing_rights, open_door
 from pg_operator.plan.state import Server
 from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
@@ -37,7 +37,7 @@ async def _probe(context: Context, cluster: Object) -> Outcome:
         link = await context.servers.connect(cluster)
     except Unavailable as unavailable:
         return _unavailable(cluster, unavailable, deleting=deleting)
-    available = _available(link.server, cluster)
+    available = _available(link.server, cluster, database=link.dsn.dbname)
     return Outcome(
         conditions=(available, *_ready(available, deleting=deleting)),
         status={
@@ -53,14 +53,16 @@ def _dependents(context: Context, name: str) -> Iterator[Object]:
     yield from context.objects.of_cluster("DatabaseRole", name)
 
 
-def _available(server: Server, cluster: Object) -> Condition:
-    """Say that the server answers, and which rights its login lacks."""
+def _available(server: Server, cluster: Object, *, database: str) -> Condition:
+    """Say that the server answers, what its login lacks, and what others have."""
     spec = DatabaseClusterSpec.parse(cluster["spec"])
     missing = missing_rights(server, max_connections=spec.max_connections)
     if missing:
         message = f"login '{server.login}': {'; '.join(missing)}"
         return Condition("Available", "True", Reason.MISSING_PRIVILEGES, message)
     message = f"connected to PostgreSQL {server.version} as '{server.login}'"
+    if warning := open_door(server, database=database):
+        message += f"; {warning}"
     return Condition("Available", "True", Reason.CONNECTED, message)
 
 

@@ -5,6 +5,7 @@ from typing import Final
 from pg_operator.api.conditions import Reason
 from pg_operator.postgres.errors import (
     AuthenticationFailed,
+    LockHeld,
     MissingPrivilege,
     PostgresError,
     ServerRefused,
@@ -47,7 +48,7 @@ def blocked_outcome(blocked: Blocked, obj: Object) -> Outcome:
 
 def reason_of(error: PostgresError) -> Reason:
     """Say in one word what the server refused."""
-    if isinstance(error, Transient):
+    if isinstance(error, Transient | LockHeld):
         return Reason.SERVER_BUSY
     if isinstance(error, MissingPrivilege):
         return Reason.MISSING_PRIVILEGES

@@ -19,7 +19,6 @@ from pg_operator.plan.operations import DropDatabase
 from pg_operator.postgres import connect
 from pg_operator.postgres.connect import (
     ServerConnections,
-    writing_session,
 )
 from pg_operator.postgres.connection import Connection, open_connection
 from pg_operator.postgres.dsn import Dsn, parse_dsn
@@ -34,7 +33,8 @@ from pg_operator.postgres.errors import (
 )
 from pg_operator.postgres.observe import observe_server
 from pg_operator.postgres.tls import Certificates
-from tests.integration.postgres_bed import Bed, run_as_superuser
+from pg_operator.postgres.writing import writing_session
+from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
 from tests.localcluster.postgres import PostgresServer
 
 CLEAR_PASSWORD = 3  # PostgreSQL's AuthenticationCleartextPassword
@@ -552,3 +552,24 @@ async def test_another_server_at_the_same_address_is_not_worked_on(bed: Bed) -> 
     with pytest.raises(ServerUnreachable, match="another server"):
         async with bed.connections.session():
             pass
+
+
+async def test_who_may_visit_the_operators_own_database_is_observed(
+    bed: Bed, superuser_dsn: str
+) -> None:
+    ops, guest = bed.name("ops"), bed.name("guest")
+    await run_as_superuser(
+        superuser_dsn,
+        f"CREATE DATABASE {ops}",
+        f"CREATE ROLE {guest}",
+        f"GRANT CONNECT ON DATABASE {ops} TO {guest}, pgop_admin",
+    )
+    dsn = conninfo.make_conninfo(bed.dsn, dbname=ops)
+    async with open_bed(dsn) as there:
+        assert there.server.visitors == ("PUBLIC", guest)
+    await run_as_superuser(
+        superuser_dsn,
+        f"REVOKE CONNECT ON DATABASE {ops} FROM PUBLIC, {guest}",
+    )
+    async with open_bed(dsn) as there:
+        assert there.server.visitors == ()

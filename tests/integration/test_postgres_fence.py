@@ -4,19 +4,24 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from psycopg import AsyncConnection
 
 from pg_operator.api.secret import SecretText
 from pg_operator.plan.operations import CreateDatabase, CreateRole, Operation
-from pg_operator.postgres.connect import (
-    ServerConnections,
-    slow_session,
-    writing_session,
-)
+from pg_operator.postgres.connect import ServerConnections
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.dsn import parse_dsn
-from pg_operator.postgres.errors import PostgresError, Superseded, Transient
+from pg_operator.postgres.errors import (
+    LockHeld,
+    PostgresError,
+    Superseded,
+    Transient,
+)
+from pg_operator.postgres.fence import FENCE_CLASS
+from pg_operator.postgres.writing import slow_session, writing_session
 from tests.integration.postgres_bed import Bed
 
 PATIENCE = 60.0
@@ -199,7 +204,7 @@ async def test_session_is_left_as_it_was_after_a_slow_statement(
         assert await cursor.fetchone() == ("30s", "0", 0)
 
 
-async def wait_for_waiter(connection: Connection) -> None:
+async def wait_for_waiter(connection: AsyncConnection[Any]) -> None:
     """Wait until somebody waits for a lock that this session holds."""
     waiting = (
         "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"
@@ -210,3 +215,64 @@ async def wait_for_waiter(connection: Connection) -> None:
             cursor = await connection.execute(waiting)
             if await cursor.fetchone() == (True,):
                 return
+
+
+LOCK = "SELECT pg_advisory_lock({}, 0)"
+PREPARED = "BEGIN; SELECT pg_advisory_xact_lock({}, 0); PREPARE TRANSACTION 'held'"
+
+
+@pytest.mark.parametrize("slow", [False, True])
+async def test_lock_that_a_stranger_holds_is_named_and_stops_no_other_database(
+    bed: Bed, new: Controller, *, slow: bool
+) -> None:
+    """Advisory locks are open to whoever may connect."""
+    shop, tenant = bed.name("shop"), bed.name("tenant")
+    await bed.execute(f"CREATE DATABASE {shop}")
+    await bed.create_role(tenant)
+    fence = new.connections.fence
+
+    async def write_in_shop() -> None:
+        async with new.connections.session(shop) as connection:
+            session = (
+                slow_session(connection, fence=fence)
+                if slow
+                else writing_session(connection, locks=(), fence=fence)
+            )
+            async with session:
+                pass
+
+    async with bed.login(tenant, shop) as stranger:
+        pid = stranger.info.backend_pid
+        await stranger.execute(LOCK.format(FENCE_CLASS))
+        writing = asyncio.create_task(write_in_shop())
+        await wait_for_waiter(stranger)
+        await write(new)
+        with pytest.raises(LockHeld) as held:
+            await writing
+    assert f"session {pid} " in str(held.value)
+    assert tenant not in str(held.value)
+    await write(new, shop)
+
+
+async def test_lock_that_a_strangers_prepared_transaction_holds_is_named(
+    bed: Bed, new: Controller
+) -> None:
+    shop, tenant = bed.name("shop"), bed.name("tenant")
+    await bed.execute(f"CREATE DATABASE {shop}")
+    await bed.create_role(tenant)
+    async with bed.login(tenant, shop) as stranger:
+        await stranger.execute(PREPARED.format(FENCE_CLASS))
+        with pytest.raises(LockHeld, match="a prepared transaction "):
+            await write(new, shop)
+        await stranger.execute("ROLLBACK PREPARED 'held'")
+
+
+async def test_lock_that_another_controller_holds_is_waited_for(
+    old: Controller, new: Controller
+) -> None:
+    """It is the same login's: that passes."""
+    async with old.writing() as connection:
+        await connection.execute("SET idle_in_transaction_session_timeout TO 0")
+        with pytest.raises(Transient):
+            async with new.writing():
+                pass

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from pg_operator.postgres.connect import slow_session, writing_session
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.errors import ServerUnreachable, Transient
+from pg_operator.postgres.writing import slow_session, writing_session
 from tests.integration.postgres_bed import Bed
 
 SOON = 0.5  # seconds; it is the server that must never answer in time

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pg_operator.api.conditions import Reason
-from pg_operator.plan.rights import missing_rights
+from pg_operator.plan.rights import missing_rights, open_door
 from pg_operator.reconcilers import cluster as cluster_reconciler
 from tests.unit.plan_examples import server
 
@@ -56,10 +56,27 @@ def test_connection_limit_below_what_the_operator_uses_is_named(
 def test_cluster_whose_login_lacks_rights_is_available_and_not_ready() -> None:
     cluster: dict[str, Any] = {"spec": {"connection": {"name": "dsn"}}}
     lacking = replace(server(), create_database=False, create_role=False)
-    available = cluster_reconciler._available(lacking, cluster)
+    available = cluster_reconciler._available(lacking, cluster, database="postgres")
     assert (available.status, available.reason) == ("True", Reason.MISSING_PRIVILEGES)
     assert "CREATEDB" in available.message
     assert "CREATEROLE" in available.message
     ready, _ = cluster_reconciler._ready(available, deleting=False)
     assert (ready.type, ready.status) == ("Ready", "False")
     assert ready.message == available.message
+
+
+def test_cluster_whose_own_database_is_open_says_so_and_is_ready() -> None:
+    cluster: dict[str, Any] = {"spec": {"connection": {"name": "dsn"}}}
+    visited = replace(server(), visitors=("PUBLIC",))
+    available = cluster_reconciler._available(visited, cluster, database="ops")
+    assert available.reason == Reason.CONNECTED
+    assert "REVOKE CONNECT ON DATABASE ops FROM PUBLIC" in available.message
+
+
+def test_door_that_is_shut_is_not_warned_of() -> None:
+    assert open_door(server(), database="ops") == ""
+
+
+def test_few_of_many_visitors_are_named() -> None:
+    visited = replace(server(), visitors=tuple("abcde"))
+    assert "a, b, c and 2 more may connect" in open_door(visited, database="ops")
