@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 import psycopg
 
 from pg_operator.api.secret import SecretText
+from pg_operator.api.validation.database import TEMPLATES
 from pg_operator.plan.batches import Batch, Plan, pieces
 from pg_operator.plan.operations import (
     AlterRole,
@@ -259,6 +260,8 @@ async def _prepared(
     """Lend a connection on which databases may take as long as they need."""
     async with contextlib.AsyncExitStack() as stack:
         if isinstance(operation, CreateDatabase):
+            if operation.template not in TEMPLATES:
+                await stack.enter_async_context(_the_only_copy(connections.copying))
             # More at once are no faster and stall the server's other writers.
             await stack.enter_async_context(connections.creations)
             # Nobody may be in a database that is copied, not even we.
@@ -271,6 +274,21 @@ async def _prepared(
         )
         if isinstance(operation, CreateDatabase):
             connections.fence.built(operation.name)
+
+
+@contextlib.asynccontextmanager
+async def _the_only_copy(copying: asyncio.Lock) -> AsyncIterator[None]:
+    """Copy one tenant's database at a time, however large or busy it is.
+
+    Who comes second does not wait here, where its place would be another's to work in.
+
+    Raises:
+        Transient: another is being copied.
+    """
+    if copying.locked():
+        raise Transient("another database is being copied; only one is at a time")
+    async with copying:
+        yield
 
 
 async def _in_transaction(

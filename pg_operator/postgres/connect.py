@@ -58,6 +58,7 @@ class ServerConnections:
     ) -> None:
         self.fence = Fence(may_write)
         self.creations = asyncio.Semaphore(CONCURRENT_CREATIONS)
+        self.copying = asyncio.Lock()
         self._dsn = dsn
         self._max_connections = max_connections
         self._slots = asyncio.Semaphore(max_connections)

@@ -7,9 +7,9 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
-from pg_operator.plan.operations import CreateSchema
+from pg_operator.plan.operations import CreateDatabase, CreateSchema
 from pg_operator.plan.privileges import GrantPrivileges
-from pg_operator.postgres.errors import Transient
+from pg_operator.postgres.errors import ObjectInUse, Transient
 from tests.integration.postgres_bed import Bed
 from tests.unit.plan_examples import securables
 
@@ -80,3 +80,25 @@ async def test_hundred_roles_on_the_same_tables_and_a_migration_all_succeed(
     assert await migrating > 0
     for role in roles:
         assert len(await bed.grants(role, database=shop)) == 1 + 2 * len(TABLES)
+
+
+async def test_slow_copy_of_a_database_leaves_room_for_others(
+    bed: Bed, shop: str
+) -> None:
+    """A template of a tenant's own may be huge, or busy: PostgreSQL waits 5 s then."""
+
+    def copy(name: str) -> CreateDatabase:
+        return CreateDatabase(bed.name(name), None, 7, template=shop)
+
+    busy = await psycopg.AsyncConnection.connect(
+        conninfo.make_conninfo(bed.dsn, dbname=shop)
+    )
+    async with busy:
+        first = asyncio.create_task(bed.apply(copy("first")))
+        await asyncio.sleep(0)  # the task's first step takes the place
+        with pytest.raises(Transient, match="another database is being copied"):
+            await bed.apply(copy("second"))
+        await bed.apply(CreateDatabase(bed.name("plain"), None, 7))
+        with pytest.raises(ObjectInUse):
+            await first
+    await bed.apply(copy("second"))
