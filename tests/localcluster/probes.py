@@ -55,7 +55,9 @@ def answers(url: str) -> bool:
 def read_page(url: str) -> str:
     """Return what an http or https URL answers with."""
     parts = urllib.parse.urlsplit(url)
-    connection = _http_connection(parts.scheme, parts.hostname or "", parts.port or 0)
+    host, port = parts.hostname or "", parts.port or 0
+    # A page takes its time where the processor is scarce.
+    connection = _http_connection(parts.scheme, host, port, timeout=10)
     with contextlib.closing(connection):
         connection.request("GET", parts.path)
         return connection.getresponse().read().decode()
@@ -86,14 +88,16 @@ def listens(pid: int, url: str) -> bool:
     return not owned.isdisjoint(listening)
 
 
-def _http_connection(scheme: str, host: str, port: int) -> http.client.HTTPConnection:
+def _http_connection(
+    scheme: str, host: str, port: int, *, timeout: float = 2
+) -> http.client.HTTPConnection:
     if scheme == "http":
-        return http.client.HTTPConnection(host, port, timeout=2)
+        return http.client.HTTPConnection(host, port, timeout=timeout)
     # Only a process we started is asked, on loopback or in a pod of ours.
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    return http.client.HTTPSConnection(host, port, timeout=2, context=context)
+    return http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
 
 
 def free_ports(count: int) -> list[int]:
