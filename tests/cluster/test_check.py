@@ -82,3 +82,17 @@ def test_check_names_the_rights_that_are_missing(
 ) -> None:
     said = check()[CONTROLLER]
     assert said == "apply the manifests again; missing: create events, patch events"
+
+
+def test_check_tells_what_it_found_good(
+    cluster: LocalCluster, kubectl: Kubectl, namespace: str
+) -> None:
+    connect_cluster(cluster, kubectl, namespace)
+    said = run_as_administrator(cluster, "check").stdout.splitlines()
+    version = kubectl.get(f"databasecluster/{namespace}")["status"]["server"]["version"]
+    assert f"ok   DatabaseCluster {namespace}: PostgreSQL {version}" in said
+    assert "ok   admission: answered by the webhook" in said
+    webhook = "system:serviceaccount:pg-operator-system:pg-operator-webhook"
+    assert f"ok   rights of {webhook}" in said
+    bundles = [line for line in said if line.startswith("ok   caBundle of ")]
+    assert len(bundles) == 6

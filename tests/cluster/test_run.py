@@ -1,6 +1,5 @@
 """`pg-operator run --certs=self`: the overlay all-in-one, as a process."""
 
-import json
 import signal
 import subprocess
 import urllib.request
@@ -13,38 +12,15 @@ import yaml
 
 from tests.cluster.objects import connect_cluster, database, documents
 from tests.cluster.standins import arguments, run_as_administrator, standing_in
+from tests.cluster.trust import trust, trusted
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.config import CONFIG, render
 from tests.localcluster.kubectl import Kubectl
 from tests.localcluster.manifests import OPERATOR_NAMESPACE
 from tests.localcluster.probes import wait_until
 
-CONFIGURATIONS = (
-    "mutatingwebhookconfiguration/pg-operator",
-    "validatingwebhookconfiguration/pg-operator",
-)
 CERTIFICATES = "pg-operator-certificates"
 IN_ITS_NAMESPACE = f"--namespace={OPERATOR_NAMESPACE}"
-
-
-def trusted(kubectl: Kubectl) -> list[str]:
-    """Return caBundle of every webhook, in Base64."""
-    return [
-        webhook["clientConfig"].get("caBundle", "")
-        for name in CONFIGURATIONS
-        for webhook in kubectl.get(name)["webhooks"]
-    ]
-
-
-def trust(kubectl: Kubectl, bundle: str) -> None:
-    """Write caBundle of every webhook; an empty one takes it away."""
-    for name in CONFIGURATIONS:
-        step = {"op": "add", "value": bundle} if bundle else {"op": "remove"}
-        steps = [
-            {**step, "path": f"/webhooks/{number}/clientConfig/caBundle"}
-            for number in range(3)
-        ]
-        kubectl.run("patch", name, "--type=json", f"--patch={json.dumps(steps)}")
 
 
 @pytest.fixture
