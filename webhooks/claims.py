@@ -97,7 +97,7 @@ def _rivals(
     """Find living objects with the same name there, and whether "there" is certain."""
     itself = key_to_be(kind, new)
     for cluster, same_server in _same_servers(cluster_of(new), objects):
-        for rival in objects.find(kind, "named", cluster, name):
+        for rival in objects.named(kind, cluster, name):
             if key_of(kind, rival) != itself and not is_deleting(rival):
                 yield rival, same_server
 

@@ -233,7 +233,7 @@ def _services(
 ) -> Iterator[str]:
     """Find the Services in a role's namespace that Databases of that name declare."""
     cluster = spec.database_cluster_ref.name
-    for candidate in context.objects.of_cluster("Database", cluster):
+    for candidate in context.objects.named("Database", cluster, database):
         is_near = candidate["metadata"]["namespace"] == key.namespace
         is_named = candidate["spec"].get("name") == database
         service = candidate["spec"].get("databaseServiceName")

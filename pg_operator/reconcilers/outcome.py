@@ -71,6 +71,9 @@ class Objects(Protocol):
     def of_cluster(self, kind: Kind, cluster: str) -> Iterable[Object]:
         """Return the Databases or DatabaseRoles that name a DatabaseCluster."""
 
+    def named(self, kind: Kind, cluster: str, name: str) -> Iterable[Object]:
+        """Return those of them that ask for a name there."""
+
     def namespace(self, name: str) -> Object | None:
         """Return a Namespace, if it exists."""
 

@@ -85,7 +85,7 @@ def databases_named(
     objects: Objects, cluster: str, name: str
 ) -> Iterator[tuple[Key, DatabaseSpec]]:
     """Find the valid Databases of a cluster that want a name, with their keys."""
-    for database in objects.of_cluster("Database", cluster):
+    for database in objects.named("Database", cluster, name):
         if database["spec"].get("name") != name or is_deleting(database):
             continue
         if not validate_database(database).errors:
@@ -136,7 +136,7 @@ def roles_named(
     objects: Objects, *, cluster: str, name: str, namespace: str
 ) -> Iterator[Object]:
     """Find the living DatabaseRoles of a namespace that ask for a name."""
-    for role in objects.of_cluster("DatabaseRole", cluster):
+    for role in objects.named("DatabaseRole", cluster, name):
         is_ours = role["metadata"]["namespace"] == namespace and not is_deleting(role)
         if is_ours and role["spec"].get("roleName") == name:
             yield role

@@ -55,6 +55,10 @@ class Cache:
         """Return the Databases or DatabaseRoles that name a DatabaseCluster."""
         return self.find(kind, "cluster", cluster)
 
+    def named(self, kind: Kind, cluster: str, name: str) -> tuple[Object, ...]:
+        """Return those of them whose database or role is to have a name there."""
+        return self.find(kind, "named", cluster, name)
+
     def find(self, kind: Kind, *entry: str) -> tuple[Object, ...]:
         """Return the objects with one of the entries that `index_entries` lists."""
         names = self._index.get((kind, entry), {})

@@ -3,8 +3,12 @@
 import pytest
 
 from pg_operator.api.errors import Verdict
+from pg_operator.api.specs import Kind
+from pg_operator.reconcilers.outcome import Object
+from pg_operator.runtime.cache import Cache
 from tests.unit.claims_bed import MAIN, MINE, Json, judged, serving, status
 from tests.unit.runtime_bed import a_cluster, a_database, a_role
+from webhooks.claims import judge_claims
 
 MISSING_CLUSTER = (
     "spec.databaseClusterRef.name: DatabaseCluster 'main' does not exist; the object "
@@ -253,3 +257,25 @@ def test_any_fault_of_a_stored_object_is_lived_with(spec: Json) -> None:
     old = {**READER, "spec": {**READER["spec"], **spec}}
     new = {**old, "spec": {**old["spec"], "connectionLimit": 3}}
     assert judged(new, MAIN, old=old) == Verdict()
+
+
+class OneByOne(Cache):
+    """Objects of which nobody may look at all: there may be 10,000."""
+
+    def of_cluster(self, kind: Kind, cluster: str) -> tuple[Object, ...]:
+        """Fail."""
+        raise AssertionError(f"looks at every {kind} of DatabaseCluster {cluster}")
+
+
+def test_reference_is_looked_up_without_a_look_at_every_object() -> None:
+    """A Database may name hundreds of roles, and all others wait for admission."""
+    objects = OneByOne()
+    objects.put("DatabaseCluster", MAIN)
+    role = a_role("reader", "orders")
+    role["spec"]["memberOf"] = [{"role": "crew"}]
+    new: dict[Kind, Json] = {"Database": OWNED_BY_CREW, "DatabaseRole": role}
+    said = {
+        kind: judge_claims(kind, obj, old=None, objects=objects).warnings
+        for kind, obj in new.items()
+    }
+    assert all(len(warnings) > 1 for warnings in said.values())
