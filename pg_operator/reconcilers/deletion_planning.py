@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from pg_operator.api.conditions import Reason
@@ -29,14 +29,8 @@ from pg_operator.reconcilers.database_planning import (
     database_ownership,
     observe_shared_database,
 )
-from pg_operator.reconcilers.outcome import (
-    Event,
-    Key,
-    Object,
-    Outcome,
-    is_deleting,
-    key_of,
-)
+from pg_operator.reconcilers.deletion_order import await_databases
+from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome
 from pg_operator.reconcilers.progress import Blocked
 from pg_operator.reconcilers.reach import find_cluster
 from pg_operator.reconcilers.references import link_to
@@ -46,7 +40,6 @@ from pg_operator.reconcilers.row_security import lost_policies
 from pg_operator.reconcilers.servers import Link
 
 DELETE_AGAIN: Final = timedelta(seconds=5)
-DATABASES_MAY_FOLLOW: Final = timedelta(seconds=10)
 DATABASE_POLICIES: Final[Mapping[Any, DatabasePolicy]] = {"Delete": "Delete"}
 ROLE_POLICIES: Final[Mapping[Any, RolePolicy]] = {
     "Delete": "Delete",
@@ -125,7 +118,7 @@ async def plan_role_deletion(context: Context, key: Key, role: Object) -> Deleti
         return GONE
     policy = effective_role_policy(declared, dependencies, mark=observed.mark)
     if policy != "Retain":
-        await _await_databases(
+        await await_databases(
             context, link, role, dependencies, patient=declared is None
         )
     heir, _ = await observe_shared_role(context, link, heir_name(claimant))
@@ -252,84 +245,6 @@ def deletion_blocked(why: str, *, requeue_after: timedelta | None = None) -> Blo
         f"with {RELEASE_ANNOTATION}=true",
         requeue_after=requeue_after,
     )
-
-
-async def _await_databases(
-    context: Context,
-    link: Link,
-    role: Object,
-    dependencies: Dependencies,
-    *,
-    patient: bool,
-) -> None:
-    """Wait for databases that are being dropped with all that the role owns.
-
-    Who deletes both may delete the role first: when `patient`, databases of the same
-    namespace that are dropped with their objects are given a moment to go, too.
-
-    Raises:
-        Blocked: everything the role owns goes with them.
-    """
-    owned = dependencies.owner_in | dependencies.owned_databases
-    cluster = role["spec"]["databaseClusterRef"]["name"]
-    droppable = [
-        database
-        for database in context.objects.of_cluster("Database", cluster)
-        if database["spec"].get("deletionPolicy") == "Delete"
-        and database["spec"].get("name") in owned
-        and await _has_its_database(context, link, database)
-    ]
-    going = {
-        database["spec"].get("name")
-        for database in droppable
-        if _is_going(context, database)
-    }
-    if owned and owned <= going:
-        raise Blocked(
-            Reason.WAITING_FOR_REFERENCES,
-            "the role goes as soon as the databases with its objects in them are "
-            "dropped",
-        )
-    may_go = going | {
-        database["spec"].get("name")
-        for database in droppable
-        if database["metadata"]["namespace"] == role["metadata"]["namespace"]
-    }
-    left = DATABASES_MAY_FOLLOW - _terminating_for(context, role)
-    if patient and owned and owned <= may_go and left > timedelta():
-        raise Blocked(
-            Reason.WAITING_FOR_REFERENCES,
-            "the role owns objects in databases of this namespace only that are "
-            "dropped when they are deleted; if they stay, it is disabled in a moment",
-            requeue_after=left,
-        )
-
-
-def _terminating_for(context: Context, obj: Object) -> timedelta:
-    """Return how long ago an object's deletion began."""
-    began = datetime.fromisoformat(obj["metadata"]["deletionTimestamp"])
-    return context.now() - began
-
-
-async def _has_its_database(context: Context, link: Link, database: Object) -> bool:
-    """Tell whether deleting a Database drops the database, and not only a claim to it.
-
-    One that lost the name to another would have roles wait that it has nothing to do
-    with, for as long as its namespace likes.
-    """
-    claimant = context.claimant(key_of("Database", database))
-    if claimant is None:
-        return False
-    observed = await observe_shared_database(context, link, database["spec"]["name"])
-    return database_ownership(context, link, observed, claimant).may_delete
-
-
-def _is_going(context: Context, database: Object) -> bool:
-    """Tell whether a Database is being deleted, or is about to with its Namespace."""
-    if is_deleting(database):
-        return True
-    namespace = context.objects.namespace(database["metadata"]["namespace"])
-    return namespace is not None and is_deleting(namespace)
 
 
 def _released(reason: str, what: str, policy: str) -> Outcome:

@@ -38,10 +38,10 @@ from pg_operator.reconcilers.outcome import (
     is_deleting,
     key_of,
 )
-from pg_operator.reconcilers.pause import (
-    Mode,
-    find_pause,
+from pg_operator.reconcilers.pause import Mode, Pause, find_pause
+from pg_operator.reconcilers.paused import (
     paused_outcome,
+    planned_nothing,
     reconcile_planned,
 )
 from pg_operator.reconcilers.progress import Blocked, condition, is_current
@@ -144,8 +144,16 @@ class Reconcilers:
         if is_deleting(obj):
             obj = await self._spared(key.kind, obj)
         if pause is not None:
-            return await reconcile_planned(self._context, key, obj, pause)
+            return await self._plan(key, obj, pause)
         return await self._work(key, obj)
+
+    async def _plan(self, key: Key, obj: Object, pause: Pause) -> Outcome:
+        """Say what would be done, and only to whom it would be."""
+        try:
+            self._check_namespace(key, obj)
+        except Blocked as blocked:
+            return planned_nothing(obj, pause, blocked)
+        return await reconcile_planned(self._context, key, obj, pause)
 
     async def _work(self, key: Key, obj: Object) -> Outcome:
         """Make it true, or say what is in the way."""

@@ -92,7 +92,7 @@ class Stage:
         metadata = {**obj["metadata"], "resourceVersion": str(self._version)}
         self.cache.put(key.kind, {**obj, "metadata": metadata, "status": status})
 
-    def delete(self, key: Key) -> None:
+    def delete(self, key: Key, *, annotations: Object = MappingProxyType({})) -> None:
         """Begin the deletion of an object, now."""
         obj = self.cache.get(key)
         assert obj is not None
@@ -100,6 +100,7 @@ class Stage:
         metadata = {
             **obj["metadata"],
             "resourceVersion": str(self._version),
+            "annotations": {**obj["metadata"].get("annotations", {}), **annotations},
             "deletionTimestamp": self.now.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
         self.cache.put(key.kind, {**obj, "metadata": metadata})

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from pg_operator.reconcilers.outcome import Key
 from tests.integration.postgres_bed import Bed, run_as_superuser
 from tests.integration.reconcile_bed import MAIN, Stage
@@ -71,6 +73,19 @@ async def test_role_does_not_wait_for_another_namespaces_claim_to_its_database(
     stage.delete(role)
     stage.now += timedelta(seconds=11)
     assert (await stage.reconcile(role))[2].release
+
+
+@pytest.mark.parametrize("value", ["Paused", "Plan"])
+async def test_role_does_not_wait_for_a_database_that_is_held(
+    stage: Stage, bed: Bed, value: str
+) -> None:
+    """It may be another namespace's, and for ever."""
+    role, database = await declare(stage, bed)
+    stage.delete(database, annotations={"pg-operator.dev/reconcile": value})
+    stage.delete(role)
+    assert (await stage.reconcile(database))[0] in {"Paused", "Planned"}
+    assert (await stage.reconcile(role))[2].release
+    assert not (await bed.role(bed.name("owner"))).login
 
 
 async def test_database_whose_drop_was_cut_off_is_made_anew_only_if_it_may_be_dropped(

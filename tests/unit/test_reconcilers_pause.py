@@ -1,24 +1,23 @@
 """What the annotation `pg-operator.dev/reconcile` makes of objects and their status."""
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from pg_operator.api.conditions import Reason
 from pg_operator.plan.state import Pending
 from pg_operator.postgres.script import Statement
+from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.outcome import Outcome
-from pg_operator.reconcilers.pause import (
-    Mode,
-    Pause,
-    find_pause,
-    paused_outcome,
-    planned_outcome,
-)
+from pg_operator.reconcilers.pause import Mode, Pause, find_pause
+from pg_operator.reconcilers.paused import paused_outcome, planned_outcome
 from pg_operator.reconcilers.planning import Draft
+from pg_operator.reconcilers.reconcile import Reconcilers
+from pg_operator.reconcilers.settings import Settings
 from pg_operator.runtime.cache import Cache
 from pg_operator.runtime.status import status_patch
-from tests.unit.runtime_bed import a_cluster, a_database
+from tests.unit.runtime_bed import a_cluster, a_database, database_key
 
 Json = dict[str, Any]
 PAUSED = Pause(Mode.PAUSED, "annotation")
@@ -143,3 +142,15 @@ def test_plan_in_a_status_has_an_end() -> None:
     assert (plan["statements"], len(plan["sql"])) == (100, 64)
     assert {len(one["statement"]) for one in plan["sql"]} == {2048}
     assert plan["sql"][0]["statement"].endswith("…")
+
+
+async def test_nothing_is_planned_where_the_operator_does_not_work() -> None:
+    """Or a namespace that is shut out would still read the server by plans."""
+    cache = Cache()
+    cache.put("Database", a_database("orders", **annotated("Plan")))
+    context = cast("Context", SimpleNamespace(objects=cache))
+    settings = Settings(namespace="operators", namespaces=frozenset({"bank"}))
+    outcome = await Reconcilers(context, settings).reconcile(database_key("orders"))
+    assert "plan" not in outcome.status
+    assert "does not work in namespace 'shop'" in outcome.conditions[0].message
+    assert said(outcome)["Ready"] == ("False", "Planned")
