@@ -8,6 +8,8 @@ from typing import Any, Final
 import pydantic
 import yaml
 
+from pg_operator.api.errors import echo
+from pg_operator.api.names import cluster_name_problem, label_problem
 from pg_operator.api.specs import (
     API_VERSION,
     GROUP,
@@ -38,6 +40,7 @@ VALIDATE: Final[Mapping[Kind, Callable[..., Verdict]]] = {
     "DatabaseRole": validate_databaserole,
 }
 _DATE: Final = "tag:yaml.org,2002:timestamp"
+_NO_JSON: Final = "this is more than JSON can say"
 
 
 class BadDocuments(Exception):
@@ -68,15 +71,17 @@ def read_documents(text: str, *, namespace: str) -> Documents:
         if group.partition("/")[0] == GROUP:
             try:
                 key = _key(document, namespace)
+                if key in objects:
+                    problems.append(f"{key}: stands in the file twice")
+                objects[key] = _object(key, document)
             except BadDocuments as problem:
                 problems.append(str(problem))
-                continue
-            if key in objects:
-                problems.append(f"{key}: stands in the file twice")
-            objects[key] = _object(key, document)
         elif (kind, group) == ("Secret", "v1"):
             metadata = document["metadata"]
-            place = metadata.get("namespace") or namespace, str(metadata.get("name"))
+            place = (
+                str(metadata.get("namespace") or namespace),
+                str(metadata.get("name")),
+            )
             secrets[place] = document
     if problems:
         raise BadDocuments("\n".join(problems))
@@ -111,9 +116,14 @@ class _Loader(yaml.SafeLoader):
 
 def _load(text: str) -> list[Any]:
     try:
-        return list(yaml.load_all(text, Loader=_Loader))
+        documents = list(yaml.load_all(text, Loader=_Loader))
+        json.dumps(documents, default=str, skipkeys=True)  # it has an end
+    except (ValueError, RecursionError):
+        raise BadDocuments(_NO_JSON) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
+    else:
+        return documents
     # Not the parser's own text, which quotes the file: there may be Secrets in it.
     where = (
         "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
@@ -140,19 +150,36 @@ def _key(document: Mapping[str, Any], namespace: str) -> Key:
     for known in PLURALS:
         if (known, API_VERSION) != (kind, document["apiVersion"]):
             continue
-        if not isinstance(name, str) or not name:
+        if not name:
             raise BadDocuments(f"{kind}: metadata.name: Required value")
+        _check(name, cluster_name_problem, f"{kind}: metadata.name")
         if known == "DatabaseCluster":
             return Key(known, "", name)
-        return Key(known, document["metadata"].get("namespace") or namespace, name)
+        place = document["metadata"].get("namespace") or namespace
+        _check(place, label_problem, f"{kind}: metadata.namespace")
+        return Key(known, place, name)
     raise BadDocuments(
         f"{document['apiVersion']} has no kind {kind}; those of {API_VERSION} are "
         f"{', '.join(PLURALS)}"
     )
 
 
+def _check(name: object, problem: Callable[[str], object], path: str) -> None:
+    """Hold a name to what the API server lets objects be called."""
+    if not isinstance(name, str) or problem(name) is not None:
+        raise BadDocuments(f"{path}: Invalid value: {echo(name)}")
+
+
 def _object(key: Key, document: Mapping[str, Any]) -> Object:
-    """Leave out what only the API server writes."""
+    """Leave out what only the API server writes.
+
+    Raises:
+        BadDocuments: it cannot be sent.
+    """
+    try:
+        json.dumps(document)
+    except TypeError:
+        raise BadDocuments(f"{key}: {_NO_JSON}") from None
     metadata = document["metadata"]
     kept = {field: metadata[field] for field in ("annotations",) if metadata.get(field)}
     scope = {"namespace": key.namespace} if key.namespace else {}

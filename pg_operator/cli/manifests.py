@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import yaml
 
+from pg_operator.cli.printable import printable
 from pg_operator.plan.export import ExportedObject
 
 WIDTH: Final = 84
@@ -55,12 +56,8 @@ def write_manifests(objects: Iterable[ExportedObject], *, head: Iterable[str]) -
 def _comments(texts: Iterable[str]) -> Iterator[str]:
     """Write remarks, which repeat names from the server, so that none ends its line."""
     for text in texts:
-        shown = "".join(
-            char if char.isprintable() else char.encode("unicode_escape").decode()
-            for char in text
-        )
         lines = textwrap.wrap(
-            shown, WIDTH, break_long_words=False, break_on_hyphens=False
+            printable(text), WIDTH, break_long_words=False, break_on_hyphens=False
         )
         yield "".join(
             f"#{'   ' if number else ' '}{line}\n" for number, line in enumerate(lines)

@@ -12,6 +12,7 @@ import click
 from pg_operator.api.secret import SecretText
 from pg_operator.cli.documents import BadDocuments, Documents, read_documents
 from pg_operator.cli.options import dsn_file, read_dsn
+from pg_operator.cli.printable import printable
 from pg_operator.cli.world import ReadOnly, World, world_of_cluster, world_of_server
 from pg_operator.kube.errors import KubernetesError
 from pg_operator.postgres.dsn import drop_libpq_variables
@@ -80,9 +81,10 @@ def plan(
             _plan(documents, read_dsn(dsn_file), operator_namespace=operator_namespace)
         )
     except (BadDocuments, KubernetesError, PostgresError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+        lines = map(printable, str(error).splitlines())
+        raise click.ClickException("\n".join(lines)) from None
     for key, found in plans:
-        click.echo(_shown(key, found))
+        click.echo(show_plan(key, found))
     if any(isinstance(found, Blocked) for _, found in plans):
         raise click.exceptions.Exit(1)
     changes = sum(found.changes for _, found in plans if isinstance(found, Draft))
@@ -123,13 +125,14 @@ async def _world(
         yield world
 
 
-def _shown(key: Key, found: Draft | Blocked) -> str:
+def show_plan(key: Key, found: Draft | Blocked) -> str:
+    """Show what would be done for an object, one statement or comment a line."""
     if isinstance(found, Blocked):
         return f"-- {key}\n{_comment(f'{found.reason}: {found.message}')}\n"
     lines = [f"-- {key}{'' if found.statements else ': nothing to do'}"]
     for database, statements in groupby(found.statements, lambda one: one.database):
         lines.append(_comment(_place(database)))
-        lines += [f"{statement.sql};" for statement in statements]
+        lines += [f"{printable(statement.sql)};" for statement in statements]
     lines += [_comment(f"pending: {one.path}: {one.message}") for one in found.pending]
     return "\n".join([*lines, ""])
 
@@ -139,4 +142,4 @@ def _place(database: str | None) -> str:
 
 
 def _comment(text: str) -> str:
-    return "\n".join(f"--   {line}" for line in text.splitlines())
+    return f"--   {printable(text)}"

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from pg_operator.api.conditions import Reason
 from pg_operator.api.validation import refusal, validate_databaserole
 from pg_operator.cli.documents import (
     BadDocuments,
@@ -15,7 +16,12 @@ from pg_operator.cli.documents import (
     read_documents,
 )
 from pg_operator.cli.main import main
+from pg_operator.cli.plan import show_plan
+from pg_operator.plan.state import Pending
+from pg_operator.postgres.script import Statement
 from pg_operator.reconcilers.outcome import Key
+from pg_operator.reconcilers.planning import Draft
+from pg_operator.reconcilers.progress import Blocked
 
 ROLE = """
 apiVersion: pg-operator.dev/v1alpha1
@@ -41,6 +47,11 @@ def role(**spec: Any) -> str:
     document = yaml.safe_load(ROLE)
     document["spec"] |= {"validUntil": "2030-01-01T00:00:00Z", **spec}
     return yaml.safe_dump(document)
+
+
+def named(**metadata: Any) -> str:
+    document = yaml.safe_load(role())
+    return yaml.safe_dump({**document, "metadata": {"name": "reader", **metadata}})
 
 
 def test_text_that_looks_like_a_date_stays_text() -> None:
@@ -73,6 +84,13 @@ def test_a_document_says_which_namespace_it_is_for() -> None:
         (ROLE.replace("v1alpha1", "v2"), "pg-operator.dev/v2 has no kind"),
         (ROLE.replace("kind: DatabaseRole", "kind: Role"), "has no kind Role"),
         (ROLE.replace("name: reader\n", "{}\n", 1), "metadata.name: Required value"),
+        (named(name="x\n; DROP"), 'metadata.name: Invalid value: "x\\n; DROP"'),
+        (named(name=7), "metadata.name: Invalid value: 7"),
+        (named(namespace="x\n; DROP"), 'metadata.namespace: Invalid value: "x'),
+        (named(namespace=["shop"]), "metadata.namespace: Invalid value"),
+        (role(labels={1, 2}), "this is more than JSON can say"),
+        ("items: [&a {items: [*a]}]", "this is more than JSON can say"),
+        ("[" * 3000, "this is more than JSON can say"),
         (role(grant="all"), 'unknown field "spec.grant"'),
         (
             role(permissions=[{"database": "shop", "table": "x"}]),
@@ -100,6 +118,33 @@ def test_change_of_what_cannot_change_is_refused() -> None:
     documents = read_documents(role(roleName="other"), namespace="shop")
     with pytest.raises(BadDocuments, match="may not be changed"):
         check_documents(documents, stored={KEY: yaml.safe_load(role())})
+
+
+def test_plan_shows_nothing_that_a_terminal_or_psql_would_obey() -> None:
+    """Tenants name tables, and whoever plans for them may be a superuser."""
+    hostile = "x\x1b[2J\n; DROP DATABASE prod; --\N{RIGHT-TO-LEFT OVERRIDE}"
+    found = (
+        Draft(
+            (Statement(f'REVOKE ALL ON TABLE "{hostile}" FROM "app"', hostile),),
+            (Pending(hostile, Reason.ROLE_NOT_FOUND, hostile),),
+        ),
+        Blocked(Reason.INVALID_SPEC, hostile),
+    )
+    for one in found:
+        lines = show_plan(KEY, one).splitlines()
+        assert all(line.isprintable() for line in lines)
+        ours = [line for line in lines if line.startswith(("--", "REVOKE ALL"))]
+        assert [line for line in lines if line] == ours
+
+
+def test_refused_file_shows_nothing_that_a_terminal_would_obey(tmp_path: Path) -> None:
+    file = tmp_path / "role.yaml"
+    file.write_text(role(**{"x\a": 1}), encoding="utf-8")
+    arguments = ["plan", "-f", str(file)]
+    result = CliRunner().invoke(main, arguments, env={"PGOP_ADMIN_DSN": "unused"})
+    assert result.exit_code == 1
+    assert "unknown field" in result.output
+    assert "\a" not in result.output
 
 
 @pytest.mark.parametrize("options", [[], ["--nonsense"], ["-f", "missing.yaml"]])
