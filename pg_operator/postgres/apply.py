@@ -50,7 +50,7 @@ from pg_operator.postgres.errors import (
 )
 from pg_operator.postgres.locks import lock_tables
 from pg_operator.postgres.marks import Keyring
-from pg_operator.postgres.piecemeal import piece_of
+from pg_operator.postgres.piecemeal import piece_of, take_on
 from pg_operator.postgres.quiet import unlogged
 from pg_operator.postgres.render import render
 from pg_operator.postgres.second_look import GrantOrRevoke, look_again
@@ -188,20 +188,13 @@ async def _whittle(
 
     What was done stays done when it ends in between: the next look goes on from there.
     """
-    piece, most = piece_of(operation), PIECE
+    piece = piece_of(operation)
 
-    async def attempt() -> int:
+    async def attempt(most: int) -> int:
         async with _transaction(batch, target) as connection:
             return await piece(connection, most)
 
-    while True:
-        try:
-            if not await _patiently(attempt):
-                return
-        except OutOfLocks:
-            if most == 1:
-                raise
-            most //= 2
+    await take_on(lambda most: _patiently(lambda: attempt(most)), most=PIECE)
 
 
 async def _patiently(attempt: Callable[[], Awaitable[Result]]) -> Result:

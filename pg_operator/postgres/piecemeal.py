@@ -14,8 +14,12 @@ from psycopg import sql
 
 from pg_operator.plan.operations import DropOwned, ReassignOwned
 from pg_operator.postgres.connection import Connection
+from pg_operator.postgres.errors import OutOfLocks, Transient
 from pg_operator.postgres.quote import quote_name, quote_role
 from pg_operator.postgres.rows import read_rows
+
+# In one go: as many as 65,536 objects, if there is room for 256 locks.
+MOST_PIECES: Final = 256
 
 # Sequences of columns go with their tables, and cannot be given away by themselves. A
 # composite type is a relation, too.
@@ -65,6 +69,27 @@ def piece_of(operation: ReassignOwned | DropOwned) -> Piece:
     if isinstance(operation, ReassignOwned):
         return partial(_give_away, operation)
     return partial(_drop_policies, operation)
+
+
+async def take_on(piece: Callable[[int], Awaitable[int]], *, most: int) -> None:
+    """Repeat a piece of at most `most` objects, or fewer if locks run out, to the end.
+
+    What the last one left, or somebody made meanwhile, is for the statement that
+    follows.
+
+    Raises:
+        OutOfLocks: there is no room for a single one.
+        Transient: there is always more: somebody makes it, for as long as we go on.
+    """
+    for _ in range(MOST_PIECES):
+        try:
+            if await piece(most) < most:
+                return
+        except OutOfLocks:
+            if most == 1:
+                raise
+            most //= 2
+    raise Transient("there are ever more objects; the rest is taken on in a while")
 
 
 async def _give_away(
