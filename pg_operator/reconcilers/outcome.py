@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Literal, NamedTuple, Protocol
 
 from pg_operator.api.conditions import Condition
-from pg_operator.api.specs import Kind
+from pg_operator.api.specs import DatabaseSpec, Kind
 
 Object = Mapping[str, Any]
 """A stored API object, as the API server sent it."""
@@ -73,6 +73,9 @@ class Objects(Protocol):
 
     def named(self, kind: Kind, cluster: str, name: str) -> Iterable[Object]:
         """Return those of them that ask for a name there."""
+
+    def declared(self, database: Object) -> DatabaseSpec | None:
+        """Return what a stored Database declares; None when that breaks a rule."""
 
     def namespace(self, name: str) -> Object | None:
         """Return a Namespace, if it exists."""

@@ -9,7 +9,7 @@ from typing import Final
 from pg_operator.api.conditions import Reason
 from pg_operator.api.names import expand_prefix
 from pg_operator.api.specs import DatabaseClusterSpec, DatabaseSpec
-from pg_operator.api.validation import validate_database, validate_databasecluster
+from pg_operator.api.validation import validate_databasecluster
 from pg_operator.plan.role_references import RoleStanding
 from pg_operator.plan.state import Pending, membership_path
 from pg_operator.reconcilers.outcome import Key, Object, Objects, is_deleting, key_of
@@ -88,8 +88,8 @@ def databases_named(
     for database in objects.named("Database", cluster, name):
         if database["spec"].get("name") != name or is_deleting(database):
             continue
-        if not validate_database(database).errors:
-            spec = DatabaseSpec.parse(database["spec"])
+        spec = objects.declared(database)
+        if spec is not None:
             yield key_of("Database", database), spec
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 from pg_operator.api.privileges import ALL
-from pg_operator.api.specs import WILDCARD, Kind
+from pg_operator.api.specs import WILDCARD, DatabaseSpec, Kind
+from pg_operator.api.validation import validate_database
 from pg_operator.reconcilers.outcome import Key, Object, is_deleting
 
 CachedKind = Kind | Literal["Namespace"]
@@ -38,6 +39,7 @@ class Cache:
         self._index: defaultdict[tuple[CachedKind, Entry], dict[Name, None]]
         self._index = defaultdict(dict)
         self._gone: OrderedDict[str, None] = OrderedDict()
+        self._declared: dict[Name, tuple[Object, DatabaseSpec | None]] = {}
 
     def get(self, key: Key) -> Object | None:
         """Return the object of that key, if it exists."""
@@ -58,6 +60,20 @@ class Cache:
     def named(self, kind: Kind, cluster: str, name: str) -> tuple[Object, ...]:
         """Return those of them whose database or role is to have a name there."""
         return self.find(kind, "named", cluster, name)
+
+    def declared(self, database: Object) -> DatabaseSpec | None:
+        """Return what a stored Database declares; None when that breaks a rule.
+
+        It is judged once: thousands may ask for one name, and are looked at for each
+        object that refers to it.
+        """
+        name = _name(database)
+        judged, spec = self._declared.get(name, (None, None))
+        if judged is not database:
+            is_valid = not validate_database(database).errors
+            spec = DatabaseSpec.parse(database["spec"]) if is_valid else None
+            self._declared[name] = database, spec
+        return spec
 
     def find(self, kind: Kind, *entry: str) -> tuple[Object, ...]:
         """Return the objects with one of the entries that `index_entries` lists."""
@@ -125,6 +141,8 @@ class Cache:
             del names[name]
             if not names:
                 del self._index[kind, entry]
+        if kind == "Database":
+            self._declared.pop(name, None)
         if gone:
             self._remember_gone(obj["metadata"]["uid"])
 

@@ -166,3 +166,18 @@ def test_order_of_news_does_not_matter_for_what_is_left(repeats: list[int]) -> N
                 getattr(cache, LIVES[late][0])("Database", LIVES[late][1])
     assert cache.get(database_key("orders")) is None
     assert cache.of_cluster("Database", "main") == ()
+
+
+def test_database_is_judged_once_and_again_when_it_changes() -> None:
+    """Thousands may ask for one name, and are looked at for each role that refers."""
+    cache = Cache()
+    cache.put("Database", a_database("orders"))
+    (first,) = cache.named("Database", "main", "orders")
+    spec = cache.declared(first)
+    assert spec is not None
+    assert cache.declared(first) is spec
+    broken = changed(first)
+    broken["spec"] = {**first["spec"], "connectionLimit": -5}
+    cache.put("Database", broken)
+    (second,) = cache.named("Database", "main", "orders")
+    assert cache.declared(second) is None
