@@ -30,11 +30,6 @@ class DatabaseExport:
     exported: ExportedObject
     extensions: frozenset[str]
 
-    @property
-    def declared_schemas(self) -> frozenset[str]:
-        """The schemas that its document lists."""
-        return frozenset(one["name"] for one in self.exported.spec.get("schemas", ()))
-
 
 def export_database(
     database: DatabaseInventory,

@@ -6,7 +6,6 @@ from typing import Final, TypeVar
 
 from pg_operator.api.names import (
     RESERVED,
-    SYSTEM_PREFIX,
     CreatedKind,
     created_name_problem,
 )
@@ -177,8 +176,3 @@ def _problems(kind: CreatedKind, thing: Thing, unalterable: str) -> Iterator[str
         yield f"its name is refused: {problem.detail}"
     if not thing.is_alterable and unalterable:
         yield unalterable
-
-
-def is_predefined(role: str) -> bool:
-    """Tell whether PostgreSQL itself made the role of this name."""
-    return role.startswith(SYSTEM_PREFIX)
