@@ -16,12 +16,7 @@ from typing import Any, Final, NoReturn, Protocol
 import kopf
 
 from pg_operator.api.specs import FINALIZER, GROUP, PLURALS, VERSION, Kind
-from pg_operator.api.validation import (
-    Verdict,
-    validate_database,
-    validate_databasecluster,
-    validate_databaserole,
-)
+from pg_operator.api.validation import VALIDATORS, Validator, Verdict
 from webhooks.refusals import fit_warnings, refuse
 
 logger = logging.getLogger(__name__)
@@ -30,15 +25,6 @@ INTERNAL_ERROR: Final = (
     "the object could not be checked because of an error inside pg-operator; "
     "try again, and if it stays, see the log of the pg-operator webhook"
 )
-
-
-class Validator(Protocol):
-    """Judges a whole raw object; the signature of `validate_<kind>`."""
-
-    def __call__(
-        self, new: Mapping[str, Any], *, old: Mapping[str, Any] | None = None
-    ) -> Verdict:
-        """Return every error and warning; must not raise on any JSON."""
 
 
 class JudgeClaims(Protocol):
@@ -65,10 +51,8 @@ class AdmittedKind:
         )
 
 
-KINDS: Final = (
-    AdmittedKind("DatabaseCluster", validate_databasecluster),
-    AdmittedKind("Database", validate_database),
-    AdmittedKind("DatabaseRole", validate_databaserole),
+KINDS: Final = tuple(
+    AdmittedKind(kind, validate) for kind, validate in VALIDATORS.items()
 )
 
 

@@ -274,3 +274,10 @@ class DatabaseRoleSpec(Document):
     def declares_password(self) -> bool:
         """Whether the role is to have a password, from either source."""
         return self.password is not None or self.generate_password is True
+
+
+SPECS: Final[Mapping[Kind, type[Document]]] = {
+    "DatabaseCluster": DatabaseClusterSpec,
+    "Database": DatabaseSpec,
+    "DatabaseRole": DatabaseRoleSpec,
+}

@@ -10,35 +10,10 @@ import yaml
 
 from pg_operator.api.errors import echo
 from pg_operator.api.names import cluster_name_problem, label_problem
-from pg_operator.api.specs import (
-    API_VERSION,
-    GROUP,
-    PLURALS,
-    DatabaseClusterSpec,
-    DatabaseRoleSpec,
-    DatabaseSpec,
-    Document,
-    Kind,
-)
-from pg_operator.api.validation import (
-    Verdict,
-    refusal,
-    validate_database,
-    validate_databasecluster,
-    validate_databaserole,
-)
+from pg_operator.api.specs import API_VERSION, GROUP, PLURALS, SPECS, Kind
+from pg_operator.api.validation import VALIDATORS, refusal
 from pg_operator.reconcilers.outcome import Key, Object
 
-MODELS: Final[Mapping[Kind, type[Document]]] = {
-    "DatabaseCluster": DatabaseClusterSpec,
-    "Database": DatabaseSpec,
-    "DatabaseRole": DatabaseRoleSpec,
-}
-VALIDATE: Final[Mapping[Kind, Callable[..., Verdict]]] = {
-    "DatabaseCluster": validate_databasecluster,
-    "Database": validate_database,
-    "DatabaseRole": validate_databaserole,
-}
 _DATE: Final = "tag:yaml.org,2002:timestamp"
 _NO_JSON: Final = "this is more than JSON can say"
 
@@ -98,7 +73,7 @@ def check_documents(documents: Documents, *, stored: Mapping[Key, Object]) -> No
     for key, obj in documents.objects.items():
         if unknown := list(_unknown_fields(key.kind, obj["spec"])):
             problems.append(f"{key}: {', '.join(unknown)}")
-        errors = VALIDATE[key.kind](obj, old=stored.get(key)).errors
+        errors = VALIDATORS[key.kind](obj, old=stored.get(key)).errors
         if errors:
             problems.append(f"{key}: {refusal(errors)}")
     if problems:
@@ -194,7 +169,7 @@ def _object(key: Key, document: Mapping[str, Any]) -> Object:
 def _unknown_fields(kind: Kind, spec: Any) -> Iterator[str]:
     """Say what the API server would of fields that do not exist."""
     try:
-        MODELS[kind].model_validate_json(json.dumps(spec), extra="forbid")
+        SPECS[kind].model_validate_json(json.dumps(spec), extra="forbid")
     except pydantic.ValidationError as error:
         for one in error.errors(include_input=False, include_url=False):
             if one["type"] == "extra_forbidden":

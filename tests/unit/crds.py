@@ -2,31 +2,18 @@
 
 import functools
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from pydantic import BaseModel
 
-from pg_operator.api.specs import (
-    GROUP,
-    PLURALS,
-    DatabaseClusterSpec,
-    DatabaseRoleSpec,
-    DatabaseSpec,
-    Kind,
-)
+from pg_operator.api.specs import GROUP, PLURALS, SPECS, Kind
 
 CHECKOUT = Path(__file__).parents[2]
 Schema = dict[str, Any]
-MODELS: Mapping[Kind, type[BaseModel]] = {
-    "DatabaseCluster": DatabaseClusterSpec,
-    "Database": DatabaseSpec,
-    "DatabaseRole": DatabaseRoleSpec,
-}
-KINDS = pytest.mark.parametrize("kind", list(MODELS))
+KINDS = pytest.mark.parametrize("kind", list(SPECS))
 
 
 @functools.cache

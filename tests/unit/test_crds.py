@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pg_operator.api import names, values
 from pg_operator.api.conditions import LONGEST_MESSAGE, Reason
 from pg_operator.api.privileges import ObjectKind, words
-from pg_operator.api.specs import GROUP, PLURALS, VERSION, Kind
+from pg_operator.api.specs import GROUP, PLURALS, SPECS, VERSION, Kind
 from pg_operator.api.validation import (
     adoption,
     attributes,
@@ -28,7 +28,6 @@ from pg_operator.api.validation import (
 from tests.unit.crds import (
     CHECKOUT,
     KINDS,
-    MODELS,
     Schema,
     crd,
     fields,
@@ -70,12 +69,12 @@ def assert_same_fields(schema: Schema, model: type[BaseModel], *, path: str) -> 
 
 @KINDS
 def test_crd_has_exactly_the_fields_of_the_model(kind: Kind) -> None:
-    assert_same_fields(schema_at(kind, "spec"), MODELS[kind], path="spec")
+    assert_same_fields(schema_at(kind, "spec"), SPECS[kind], path="spec")
 
 
 @KINDS
 def test_crd_offers_the_choices_of_the_model(kind: Kind) -> None:
-    for name, field in MODELS[kind].model_fields.items():
+    for name, field in SPECS[kind].model_fields.items():
         if (choices := choices_of(field.annotation)) is not None:
             assert field.alias is not None
             schema = schema_at(kind, "spec", field.alias)
@@ -272,7 +271,7 @@ def test_crd_is_named_as_the_code_names_it(kind: Kind) -> None:
 
 def test_short_names_do_not_collide_with_each_other() -> None:
     short = [
-        name for kind in MODELS for name in crd(kind)["spec"]["names"]["shortNames"]
+        name for kind in SPECS for name in crd(kind)["spec"]["names"]["shortNames"]
     ]
     assert short == ["pgcluster", "pgdb", "pgrole"]
 
@@ -281,4 +280,4 @@ def test_kustomization_lists_every_crd() -> None:
     listed = yaml.safe_load((CHECKOUT / "crds" / "Kustomization").read_text())
     files = {path.name for path in (CHECKOUT / "crds").glob("*.yaml")}
     assert set(listed["resources"]) == files
-    assert len(files) == len(MODELS)
+    assert len(files) == len(SPECS)

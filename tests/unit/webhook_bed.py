@@ -23,7 +23,8 @@ from prometheus_client import CollectorRegistry
 from certs.issue import KeyPair, issue_authority, issue_leaf
 from certs.reload import ServingCertificate
 from pg_operator.api.errors import Verdict
-from webhooks.handlers import KINDS, AdmittedKind, Validator, register
+from pg_operator.api.validation import Validator
+from webhooks.handlers import KINDS, AdmittedKind, register
 from webhooks.main import NoMemories
 from webhooks.metrics import WebhookMetrics
 from webhooks.server import WebhookServer

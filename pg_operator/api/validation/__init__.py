@@ -6,16 +6,19 @@ was tightened never blocks an unrelated change.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pg_operator.api.errors import FieldError, Verdict, refusal
 from pg_operator.api.fields import Field, Report
+from pg_operator.api.specs import Kind
 from pg_operator.api.validation.cluster import check_cluster
 from pg_operator.api.validation.database import check_database, check_database_change
 from pg_operator.api.validation.role import check_role, check_role_change
 
 __all__ = [
+    "VALIDATORS",
     "FieldError",
+    "Validator",
     "Verdict",
     "refusal",
     "validate_database",
@@ -28,6 +31,15 @@ MOST_WARNINGS: Final = 40
 
 Check = Callable[[Field], None]
 CheckChange = Callable[[Field, Field], None]
+
+
+class Validator(Protocol):
+    """Judges a whole raw object; the signature of `validate_<kind>`."""
+
+    def __call__(
+        self, new: Mapping[str, Any], *, old: Mapping[str, Any] | None = None
+    ) -> Verdict:
+        """Return every error and warning; must not raise on any JSON."""
 
 
 def validate_databasecluster(
@@ -49,6 +61,13 @@ def validate_databaserole(
 ) -> Verdict:
     """Validate a DatabaseRole, as a change of `old` if there is one."""
     return _validate(new, old, check=check_role, check_change=check_role_change)
+
+
+VALIDATORS: Final[Mapping[Kind, Validator]] = {
+    "DatabaseCluster": validate_databasecluster,
+    "Database": validate_database,
+    "DatabaseRole": validate_databaserole,
+}
 
 
 def _validate(

@@ -1,24 +1,15 @@
 """Documents with what must be said beside them. Pure."""
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pg_operator.api.errors import FieldError, Verdict
+from pg_operator.api.errors import FieldError
 from pg_operator.api.guard import guard
 from pg_operator.api.specs import API_VERSION, Kind
-from pg_operator.api.validation import (
-    validate_database,
-    validate_databasecluster,
-    validate_databaserole,
-)
+from pg_operator.api.validation import VALIDATORS
 
-_VALIDATE: Final[Mapping[Kind, Callable[[Mapping[str, Any]], Verdict]]] = {
-    "DatabaseCluster": validate_databasecluster,
-    "Database": validate_database,
-    "DatabaseRole": validate_databaserole,
-}
 _FIELD: Final = re.compile(r"spec\.([A-Za-z]+)")
 
 
@@ -65,7 +56,7 @@ def build(
     }
     said = list(remarks)
     left = _without_nothing(spec)
-    while errors := _VALIDATE[kind]({**head, "spec": left}).errors:
+    while errors := VALIDATORS[kind]({**head, "spec": left}).errors:
         said += [f"not in here: {error.key}: {error.message}" for error in errors]
         guarded = guard(left, errors)
         gone = {_field(error) for error in guarded.stalled}
