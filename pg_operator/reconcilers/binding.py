@@ -25,7 +25,7 @@ from pg_operator.kube.errors import Invalid, NamespaceTerminating
 from pg_operator.kube.secrets import SecretError, SecretKeyNotFound
 from pg_operator.plan.state import Password
 from pg_operator.reconcilers.context import Context
-from pg_operator.reconcilers.outcome import Key, Object, is_deleting
+from pg_operator.reconcilers.outcome import Key, Object, annotation_of, is_deleting
 from pg_operator.reconcilers.progress import Blocked
 from pg_operator.reconcilers.servers import Link
 
@@ -65,7 +65,9 @@ async def foresee_password(
     details = _details(context, key, spec, spec.connection_secret, link)
     if text is None and isinstance(details, Blocked):
         return details
-    is_due = _is_due(secret, _rotation(role)) and not isinstance(details, Blocked)
+    is_due = _is_due(secret, annotation_of(role, ROTATE)) and not isinstance(
+        details, Blocked
+    )
     if text is None or is_due:
         return Password("")
     return _password(context, spec, text)
@@ -126,7 +128,7 @@ async def reconcile_binding(
             declared = _password(context, spec, stored.password)
         told = details if declared is None else declared
         return Binding(told, published, details)
-    rotate = _rotation(role)
+    rotate = annotation_of(role, ROTATE)
     password = declared
     if spec.password is None:
         password = _password(context, spec, _generated(stored, rotate))
@@ -181,13 +183,6 @@ def _generated(stored: ConnectionSecret | None, rotate: str | None) -> SecretTex
     if text is not None and not _is_due(stored, rotate):
         return text
     return SecretText(secrets.token_urlsafe(PASSWORD_BYTES))
-
-
-def _rotation(role: Object) -> str | None:
-    """Return for which value of its annotation a role's password is to be new."""
-    annotations = role["metadata"].get("annotations") or {}
-    value: str | None = annotations.get(ROTATE)
-    return value
 
 
 def _is_due(stored: ConnectionSecret | None, rotate: str | None) -> bool:

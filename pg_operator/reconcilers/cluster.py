@@ -11,7 +11,7 @@ from pg_operator.plan.rights import missing_rights, open_door
 from pg_operator.plan.state import Server
 from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome, is_deleting
-from pg_operator.reconcilers.pause import is_paused, pause_of
+from pg_operator.reconcilers.pause import pause_of, paused_condition
 from pg_operator.reconcilers.progress import condition, stalled, waiting
 from pg_operator.reconcilers.servers import Unavailable
 
@@ -28,7 +28,7 @@ async def reconcile_cluster(context: Context, key: Key, cluster: Object) -> Outc
     outcome = await _probe(context, cluster)
     if pause is None:
         return outcome
-    return replace(outcome, conditions=(*outcome.conditions, is_paused(pause)))
+    return replace(outcome, conditions=(*outcome.conditions, paused_condition(pause)))
 
 
 async def _probe(context: Context, cluster: Object) -> Outcome:

@@ -11,7 +11,7 @@ from pg_operator.kube.client import Kubernetes
 from pg_operator.plan.state import Claimant
 from pg_operator.postgres.marks import Keyring
 from pg_operator.reconcilers.foresight import Foresight
-from pg_operator.reconcilers.outcome import Key, Object, Objects
+from pg_operator.reconcilers.outcome import Key, Object, Objects, annotation_of
 from pg_operator.reconcilers.progress import Blocked
 from pg_operator.reconcilers.servers import Servers
 from pg_operator.reconcilers.witness import Witness
@@ -91,5 +91,4 @@ def claimant_of(context: Context, key: Key) -> Claimant:
 
 def is_let_go(obj: Object) -> bool:
     """Tell whether an administrator lets the object go without any SQL."""
-    annotations = obj["metadata"].get("annotations") or {}
-    return bool(annotations.get(RELEASE_ANNOTATION) == "true")
+    return annotation_of(obj, RELEASE_ANNOTATION) == "true"

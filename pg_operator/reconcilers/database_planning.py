@@ -14,8 +14,8 @@ from pg_operator.plan.diff import diff
 from pg_operator.plan.extensions import Extensions, judge_extensions
 from pg_operator.plan.operations import DropDatabase
 from pg_operator.plan.parameters import Parameters, judge_parameters
-from pg_operator.plan.policies import Consent, Ownership, ownership
-from pg_operator.plan.state import UNSET, Claimant, DatabaseState, Pending
+from pg_operator.plan.policies import Ownership
+from pg_operator.plan.state import UNSET, DatabaseState, Pending
 from pg_operator.postgres.observe import (
     observe_database,
     observe_parameter_contexts,
@@ -24,7 +24,11 @@ from pg_operator.postgres.observe_extensions import observe_trusted
 from pg_operator.reconcilers.context import Context, claimant_of
 from pg_operator.reconcilers.inside import Seen, closed_by_hand, look_inside
 from pg_operator.reconcilers.outcome import Key, Object, is_deleting
-from pg_operator.reconcilers.ownership import agreed_consent, check_ownership
+from pg_operator.reconcilers.ownership import (
+    agreed_consent,
+    check_ownership,
+    ownership_of,
+)
 from pg_operator.reconcilers.progress import LOOK_AGAIN, Blocked
 from pg_operator.reconcilers.reach import check_allowed, find_cluster, terminating
 from pg_operator.reconcilers.references import link_to
@@ -68,7 +72,7 @@ async def plan_database(context: Context, key: Key, database: Object) -> Databas
     claimant = claimant_of(context, key)
     observed = await observe_shared_database(context, link, spec.name)
     cluster_spec = DatabaseClusterSpec.parse(cluster["spec"])
-    owned = database_ownership(
+    owned = ownership_of(
         context,
         link,
         observed,
@@ -114,25 +118,6 @@ def _check_finish_of_drop(spec: DatabaseSpec, owned: Ownership) -> None:
             "Delete, and it is made anew",
             requeue_after=LOOK_AGAIN,
         )
-
-
-def database_ownership(
-    context: Context,
-    link: Link,
-    observed: DatabaseState,
-    claimant: Claimant,
-    *,
-    consent: Consent = Consent.NONE,
-) -> Ownership:
-    """Tell whose the observed database is, as seen from one object."""
-    return ownership(
-        observed,
-        claimant=claimant,
-        login=link.server.login,
-        is_living=context.is_living,
-        protected=(link.dsn.dbname,),
-        consent=consent,
-    )
 
 
 async def observe_shared_database(

@@ -6,11 +6,9 @@ from typing import Final
 from pg_operator.api.conditions import Reason
 from pg_operator.plan.state import Dependencies
 from pg_operator.reconcilers.context import Context
-from pg_operator.reconcilers.database_planning import (
-    database_ownership,
-    observe_shared_database,
-)
+from pg_operator.reconcilers.database_planning import observe_shared_database
 from pg_operator.reconcilers.outcome import Object, is_deleting, key_of
+from pg_operator.reconcilers.ownership import ownership_of
 from pg_operator.reconcilers.pause import find_pause
 from pg_operator.reconcilers.progress import Blocked
 from pg_operator.reconcilers.servers import Link
@@ -87,7 +85,7 @@ async def _has_its_database(context: Context, link: Link, database: Object) -> b
     if claimant is None:
         return False
     observed = await observe_shared_database(context, link, database["spec"]["name"])
-    return database_ownership(context, link, observed, claimant).may_delete
+    return ownership_of(context, link, observed, claimant).may_delete
 
 
 def _is_going(context: Context, database: Object) -> bool:

@@ -25,16 +25,14 @@ from pg_operator.postgres.observe_dependencies import (
     observe_is_plain,
 )
 from pg_operator.reconcilers.context import RELEASE_ANNOTATION, Context, claimant_of
-from pg_operator.reconcilers.database_planning import (
-    database_ownership,
-    observe_shared_database,
-)
+from pg_operator.reconcilers.database_planning import observe_shared_database
 from pg_operator.reconcilers.deletion_order import await_databases
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome
+from pg_operator.reconcilers.ownership import ownership_of
 from pg_operator.reconcilers.progress import Blocked
 from pg_operator.reconcilers.reach import find_cluster
 from pg_operator.reconcilers.references import link_to
-from pg_operator.reconcilers.role_planning import observe_shared_role, role_ownership
+from pg_operator.reconcilers.role_planning import observe_shared_role
 from pg_operator.reconcilers.role_references import declared_by
 from pg_operator.reconcilers.row_security import lost_policies
 from pg_operator.reconcilers.servers import Link
@@ -82,7 +80,7 @@ async def plan_database_deletion(
         return GONE
     observed = await observe_shared_database(context, link, name)
     claimant = claimant_of(context, key)
-    if not database_ownership(context, link, observed, claimant).may_delete:
+    if not ownership_of(context, link, observed, claimant).may_delete:
         return GONE
     blockers: tuple[str, ...] = ()
     if policy == "Delete":
@@ -114,7 +112,7 @@ async def plan_role_deletion(context: Context, key: Key, role: Object) -> Deleti
         return GONE
     observed, dependencies = await observe_shared_role(context, link, name)
     claimant = claimant_of(context, key)
-    if not role_ownership(context, link, observed, claimant).may_delete:
+    if not ownership_of(context, link, observed, claimant).may_delete:
         return GONE
     policy = effective_role_policy(declared, dependencies, mark=observed.mark)
     if policy != "Retain":

@@ -35,6 +35,12 @@ def is_deleting(obj: Object) -> bool:
     return "deletionTimestamp" in obj["metadata"]
 
 
+def annotation_of(obj: Object, name: str) -> str | None:
+    """Return the value of one of an object's annotations; None without it."""
+    annotations: Mapping[str, str] = obj["metadata"].get("annotations") or {}
+    return annotations.get(name)
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """A Kubernetes Event to post about the reconciled object."""

@@ -2,9 +2,12 @@
 
 from pg_operator.api.conditions import Reason
 from pg_operator.api.specs import DatabaseClusterSpec
-from pg_operator.plan.policies import Consent, Ownership, consent
+from pg_operator.plan.policies import Consent, Ownership, consent, ownership
+from pg_operator.plan.state import Claimant, DatabaseState, RoleState
+from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.outcome import Key
 from pg_operator.reconcilers.progress import Blocked
+from pg_operator.reconcilers.servers import Link
 
 
 def agreed_consent(
@@ -20,7 +23,27 @@ def agreed_consent(
     )
 
 
-def check_ownership(ownership: Ownership, *, what: str, cluster: str) -> None:
+def ownership_of(
+    context: Context,
+    link: Link,
+    observed: DatabaseState | RoleState,
+    claimant: Claimant,
+    *,
+    consent: Consent = Consent.NONE,
+) -> Ownership:
+    """Tell whose an observed database or role is, as seen from one object."""
+    is_database = isinstance(observed, DatabaseState)
+    return ownership(
+        observed,
+        claimant=claimant,
+        login=link.server.login,
+        is_living=context.is_living,
+        protected=(link.dsn.dbname if is_database else link.dsn.user,),
+        consent=consent,
+    )
+
+
+def check_ownership(owned: Ownership, *, what: str, cluster: str) -> None:
     """Let pass what is absent or this object's own; `what` is like "database 'x'".
 
     Another object's name is never told: tenants do not see each other.
@@ -28,10 +51,10 @@ def check_ownership(ownership: Ownership, *, what: str, cluster: str) -> None:
     Raises:
         Blocked: the name is not this object's to write, and why.
     """
-    if ownership.may_write:
+    if owned.may_write:
         return
     place = f"{what} on DatabaseCluster '{cluster}'"
-    match ownership:
+    match owned:
         case Ownership.UNMANAGED:
             reason = Reason.ALREADY_EXISTS
             message = (

@@ -6,7 +6,7 @@ from typing import Final
 
 from pg_operator.api.conditions import Condition, Reason
 from pg_operator.api.specs import GROUP
-from pg_operator.reconcilers.outcome import Key, Object, Objects
+from pg_operator.reconcilers.outcome import Key, Object, Objects, annotation_of
 
 RECONCILE_ANNOTATION: Final = f"{GROUP}/reconcile"
 
@@ -36,8 +36,7 @@ def pause_of(obj: Object, *, place: str = "") -> Pause | None:
 
     A value that nobody knows is taken for the careful one.
     """
-    annotations = obj["metadata"].get("annotations") or {}
-    value = annotations.get(RECONCILE_ANNOTATION)
+    value = annotation_of(obj, RECONCILE_ANNOTATION)
     if value is None:
         return None
     annotation = f"annotation {RECONCILE_ANNOTATION}{place}"
@@ -62,6 +61,6 @@ def find_pause(objects: Objects, obj: Object) -> Pause | None:
     return next(iter((*careful, *held)), None)
 
 
-def is_paused(pause: Pause) -> Condition:
+def paused_condition(pause: Pause) -> Condition:
     """Say that an object is held, and by what."""
     return Condition("Paused", "True", pause.reason, pause.annotation)

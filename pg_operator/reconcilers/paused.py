@@ -8,7 +8,7 @@ from pg_operator.api.conditions import Condition, Reason
 from pg_operator.postgres.errors import PostgresError
 from pg_operator.reconcilers.context import RELEASE_ANNOTATION, Context
 from pg_operator.reconcilers.outcome import Key, Object, Outcome, is_deleting
-from pg_operator.reconcilers.pause import Pause, is_paused
+from pg_operator.reconcilers.pause import Pause, paused_condition
 from pg_operator.reconcilers.planning import Draft, plan_object
 from pg_operator.reconcilers.progress import Blocked, is_current, stalled
 from pg_operator.reconcilers.reach import unavailable
@@ -73,7 +73,7 @@ def _held(obj: Object, pause: Pause, message: str, *, is_true: bool) -> Outcome:
     conditions = stalled(pause.reason, message)
     if is_true and is_current(obj) and not is_deleting(obj):
         conditions = (Condition("Ready", "True", pause.reason, message),)
-    return Outcome(conditions=(*conditions, is_paused(pause)))
+    return Outcome(conditions=(*conditions, paused_condition(pause)))
 
 
 def _summary(draft: Draft) -> str:

@@ -10,7 +10,7 @@ from pg_operator.api.validation import refusal, validate_databaserole
 from pg_operator.plan.batches import Plan
 from pg_operator.plan.desired import Entitlements, desired_role
 from pg_operator.plan.diff import diff
-from pg_operator.plan.policies import Consent, Ownership, ownership
+from pg_operator.plan.policies import Ownership
 from pg_operator.plan.scope import claim_everything
 from pg_operator.plan.state import (
     Claimant,
@@ -25,7 +25,11 @@ from pg_operator.postgres.observe_dependencies import observe_dependencies
 from pg_operator.reconcilers.context import Context, claimant_of
 from pg_operator.reconcilers.memberships import resolve_memberships
 from pg_operator.reconcilers.outcome import Key, Object, is_deleting
-from pg_operator.reconcilers.ownership import agreed_consent, check_ownership
+from pg_operator.reconcilers.ownership import (
+    agreed_consent,
+    check_ownership,
+    ownership_of,
+)
 from pg_operator.reconcilers.permissions import (
     Resolved,
     resolve_permissions,
@@ -85,7 +89,7 @@ async def find_role(context: Context, key: Key, role: Object) -> FoundRole:
     claimant = claimant_of(context, key)
     observed, dependencies = await observe_shared_role(context, link, spec.role_name)
     cluster_spec = DatabaseClusterSpec.parse(cluster["spec"])
-    owned = role_ownership(
+    owned = ownership_of(
         context,
         link,
         observed,
@@ -181,22 +185,3 @@ async def observe_shared_role(
             observed = replace(observed, verifier=verifier)
         dependencies = await observe_dependencies(connection, name)
     return context.witness.see(link.server, observed), dependencies
-
-
-def role_ownership(
-    context: Context,
-    link: Link,
-    observed: RoleState,
-    claimant: Claimant,
-    *,
-    consent: Consent = Consent.NONE,
-) -> Ownership:
-    """Tell whose the observed role is, as seen from one object."""
-    return ownership(
-        observed,
-        claimant=claimant,
-        login=link.server.login,
-        is_living=context.is_living,
-        protected=(link.dsn.user,),
-        consent=consent,
-    )
