@@ -13,7 +13,8 @@ from pg_operator.api.secret import SecretText
 from pg_operator.cli.documents import BadDocuments, Documents, read_documents
 from pg_operator.cli.options import dsn_file, read_dsn
 from pg_operator.cli.printable import printable
-from pg_operator.cli.world import ReadOnly, World, world_of_cluster, world_of_server
+from pg_operator.cli.read_only import ReadOnly
+from pg_operator.cli.world import World, world_of_cluster, world_of_server
 from pg_operator.kube.errors import KubernetesError
 from pg_operator.postgres.dsn import drop_libpq_variables
 from pg_operator.postgres.errors import PostgresError

@@ -1,16 +1,15 @@
 """What a command plans against: objects from a file, and those that are stored."""
 
-import base64
 import contextlib
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from pg_operator.api.secret import SecretText
 from pg_operator.api.specs import PLURALS
 from pg_operator.cli.documents import Documents, check_documents
-from pg_operator.kube.client import Kubernetes, core_path, object_path
-from pg_operator.kube.errors import NotFound
+from pg_operator.cli.read_only import NEW, ReadOnly, show_secret, show_secrets
+from pg_operator.kube.client import core_path, object_path
 from pg_operator.postgres.marks import Keyring
 from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.keys import KEYS_SECRET
@@ -25,36 +24,6 @@ from pg_operator.runtime.cache import Cache
 # Where the DSN lies for those who have no API server.
 _PLACE: Final = ("pg-operator", "dsn")
 _DSN_KEY: Final = "connection"
-_NEW: Final = "0"  # the version of what is not stored
-
-
-class ReadOnly(Kubernetes):
-    """Shows what stands in documents, else what is stored; refuses every write."""
-
-    def __init__(self, kubeconfig: str | None) -> None:
-        super().__init__(kubeconfig)
-        self.write_only_while(lambda: False)
-        self._documents: dict[str, Object] = {}
-        self._is_alone = False
-
-    @classmethod
-    def alone(cls) -> "ReadOnly":
-        """Return one without an API server."""
-        kubernetes = cls(None)
-        kubernetes._is_alone = True
-        return kubernetes
-
-    def show(self, path: str, obj: Object) -> None:
-        """Have an object at a path from now on."""
-        self._documents[path] = obj
-
-    async def request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        """Answer as the API server would after the documents were applied."""
-        if method == "GET" and path in self._documents:
-            return dict(self._documents[path])
-        if method == "GET" and self._is_alone:
-            raise NotFound(f"{path} does not exist")
-        return await super().request(method, path, **options)
 
 
 class World:
@@ -142,11 +111,11 @@ async def world_of_server(
     """
     check_documents(documents, stored={})
     kubernetes = ReadOnly.alone()
-    _show_secrets(kubernetes, documents)
+    show_secrets(kubernetes, documents)
     for place, keys in _passwords(documents):
         if place not in documents.secrets:
-            _show_secret(kubernetes, place, dict.fromkeys(keys, b"unknown"))
-    _show_secret(kubernetes, _PLACE, {_DSN_KEY: dsn.reveal().strip().encode()})
+            show_secret(kubernetes, place, dict.fromkeys(keys, b"unknown"))
+    show_secret(kubernetes, _PLACE, {_DSN_KEY: dsn.reveal().strip().encode()})
     connection = {"name": _PLACE[1], "key": _DSN_KEY}
     objects = dict(documents.objects)
     for name in _clusters(documents):
@@ -182,7 +151,7 @@ async def world_of_cluster(
         stored |= {key_of(kind, obj): obj for obj in found}
     namespaces, _ = await kubernetes.list(core_path("namespaces"))
     check_documents(documents, stored=stored)
-    _show_secrets(kubernetes, documents)
+    show_secrets(kubernetes, documents)
     keys = await kubernetes.read_secret(operator_namespace, KEYS_SECRET)
     if keys is None:
         raise ValueError(
@@ -259,7 +228,7 @@ def _as_stored(obj: Object) -> Object:
     """Give an object what the API server would, unless it did."""
     metadata = obj["metadata"]
     place = f"{obj.get('kind', '')}/{metadata.get('namespace', '')}/{metadata['name']}"
-    new = {"uid": f"new:{place}", "resourceVersion": _NEW, "generation": 1}
+    new = {"uid": f"new:{place}", "resourceVersion": NEW, "generation": 1}
     return {"status": {}, **obj, "metadata": {**new, **metadata}}
 
 
@@ -273,39 +242,6 @@ def _merged(stored: Object | None, obj: Object) -> Object:
         **obj["metadata"].get("annotations", {}),
     }
     return {**stored, "metadata": metadata, "spec": obj["spec"]}
-
-
-def _show_secrets(kubernetes: ReadOnly, documents: Documents) -> None:
-    for place, secret in documents.secrets.items():
-        data = {
-            **{key: value.encode() for key, value in _text(secret, "stringData")},
-            **{key: base64.b64decode(value) for key, value in _text(secret, "data")},
-        }
-        _show_secret(kubernetes, place, data)
-
-
-def _text(secret: Object, part: str) -> Iterator[tuple[str, str]]:
-    for key, value in (secret.get(part) or {}).items():
-        yield str(key), str(value)
-
-
-def _show_secret(
-    kubernetes: ReadOnly, place: tuple[str, str], data: Mapping[str, bytes]
-) -> None:
-    namespace, name = place
-    kubernetes.show(
-        core_path("secrets", namespace, name),
-        {
-            "metadata": {
-                "namespace": namespace,
-                "name": name,
-                "resourceVersion": _NEW,
-            },
-            "data": {
-                key: base64.b64encode(value).decode() for key, value in data.items()
-            },
-        },
-    )
 
 
 def _passwords(documents: Documents) -> Iterator[tuple[tuple[str, str], list[str]]]:

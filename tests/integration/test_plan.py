@@ -14,7 +14,8 @@ from psycopg import sql
 from pg_operator.api.specs import API_VERSION, PLURALS, Kind
 from pg_operator.cli.documents import read_documents
 from pg_operator.cli.main import main
-from pg_operator.cli.world import ReadOnly, world_of_cluster
+from pg_operator.cli.read_only import ReadOnly
+from pg_operator.cli.world import world_of_cluster
 from pg_operator.kube.client import core_path, object_path
 from pg_operator.kube.errors import NotLeading
 from pg_operator.postgres.connection import Connection
