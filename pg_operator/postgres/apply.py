@@ -46,7 +46,6 @@ from pg_operator.postgres.errors import (
     OutOfLocks,
     Rejected,
     Transient,
-    translate,
 )
 from pg_operator.postgres.locks import lock_tables
 from pg_operator.postgres.marks import Keyring
@@ -55,6 +54,7 @@ from pg_operator.postgres.quiet import unlogged
 from pg_operator.postgres.render import render
 from pg_operator.postgres.second_look import GrantOrRevoke, look_again
 from pg_operator.postgres.secrets import scram_verifier
+from pg_operator.postgres.translate import translate
 from pg_operator.postgres.writing import slow_session, writing_session
 
 ATTEMPTS: Final = 5

@@ -18,9 +18,9 @@ from pg_operator.postgres.errors import (
     ServerRefused,
     ServerUnreachable,
     Transient,
-    translate,
 )
 from pg_operator.postgres.fence import Fence
+from pg_operator.postgres.translate import translate
 
 CONCURRENT_CREATIONS: Final = 2
 # Seconds that we wait for a sign of life.

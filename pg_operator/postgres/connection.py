@@ -19,9 +19,8 @@ from pg_operator.postgres.errors import (
     DatabaseRefused,
     PostgresError,
     ServerUnreachable,
-    translate,
-    translate_connect,
 )
+from pg_operator.postgres.translate import translate, translate_connect
 
 SEARCH_PATH: Final = "pg_catalog, pg_temp"
 # Seconds. The server ends a statement after 30 (statement_timeout), if it can: one that

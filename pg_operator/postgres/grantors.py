@@ -6,10 +6,11 @@ from psycopg import sql
 from pg_operator.plan.privileges import revoke_statements
 from pg_operator.plan.state import Grants
 from pg_operator.postgres.connection import Connection
-from pg_operator.postgres.errors import Rejected, translate
+from pg_operator.postgres.errors import Rejected
 from pg_operator.postgres.observe_privileges import Holdings
 from pg_operator.postgres.quote import quote_role
 from pg_operator.postgres.render_privileges import render_privileges
+from pg_operator.postgres.translate import translate
 
 
 async def revoke_as_grantors(

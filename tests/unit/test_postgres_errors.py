@@ -5,7 +5,8 @@ import pytest
 from psycopg.pq import DiagnosticField
 
 from pg_operator.postgres import errors
-from pg_operator.postgres.errors import PostgresError, translate, translate_connect
+from pg_operator.postgres.errors import PostgresError
+from pg_operator.postgres.translate import translate, translate_connect
 
 
 @pytest.mark.parametrize(
