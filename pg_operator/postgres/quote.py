@@ -39,6 +39,26 @@ def quote_role(name: str) -> sql.Identifier:
     return quote_name(name)
 
 
+def quote_parameter(name: str) -> sql.Identifier:
+    """Quote a parameter's name, whose parts, if it has a prefix, are quoted singly.
+
+    Raises:
+        Rejected: no parameter can have this name.
+    """
+    return sql.Identifier(*map(checked_name, name.split(".")))
+
+
+def quote_value(value: str) -> sql.Literal:
+    """Quote a text.
+
+    Raises:
+        Rejected: PostgreSQL cannot store it.
+    """
+    if not is_storable(value):
+        raise Rejected("a value holds a character that PostgreSQL cannot store")
+    return sql.Literal(value)
+
+
 def checked_name(name: str) -> str:
     """Let a name through that reaches the server as it is: psycopg cuts at a NUL.
 

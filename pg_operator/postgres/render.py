@@ -4,26 +4,28 @@ Names become `sql.Identifier` and values `sql.Literal`, never text; the words of
 privileges come from the word table only.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Final, Protocol, assert_never
+from collections.abc import Iterator
+from typing import Final, Protocol
 
 from psycopg import sql
 
 from pg_operator.plan import operations as op
 from pg_operator.plan.parameters import LISTS, items
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
-from pg_operator.plan.rights import MEMBERSHIP_OPTIONS
-from pg_operator.plan.state import Mark, Membership, Password, Server
-from pg_operator.postgres.errors import Rejected
+from pg_operator.plan.state import Mark, Server
 from pg_operator.postgres.quote import (
-    checked_name,
-    is_storable,
     quote_name,
+    quote_parameter,
     quote_role,
+    quote_value,
 )
 from pg_operator.postgres.render_privileges import render_privileges, render_words
-
-Verifier = Callable[[Password, str], str]
+from pg_operator.postgres.render_roles import (
+    Verifier,
+    render_entanglement,
+    render_role,
+    render_role_property,
+)
 
 
 class Sealer(Protocol):
@@ -67,13 +69,13 @@ def render(
         ):
             statement = _extension(operation)
         case op.CreateRole() | op.AlterRole():
-            statement = _role(operation, verifier)
+            statement = render_role(operation, verifier)
         case op.SetRoleAttribute() | op.SetRoleParameter():
-            statement = _role_property(operation)
+            statement = render_role_property(operation)
         case GrantPrivileges() | RevokePrivileges():
             statement = render_privileges(operation)
         case _:
-            statement = _entanglement(operation, server)
+            statement = render_entanglement(operation, server)
     return statement
 
 
@@ -131,7 +133,7 @@ def _creation(operation: op.CreateDatabase) -> Iterator[sql.Composable]:
         (_LOCALES[locale.provider], locale.name),
     ):
         if value is not None:
-            yield from _option(word, _value(value))
+            yield from _option(word, quote_value(value))
     if operation.tablespace is not None:
         yield sql.SQL("TABLESPACE {}").format(quote_name(operation.tablespace))
     yield sql.SQL("ALLOW_CONNECTIONS false")
@@ -160,11 +162,13 @@ def _database_property(
         case op.SetDatabaseParameter(parameter=parameter, value=value):
             values = items(value) if parameter in LISTS else (value,)
             return sql.SQL("ALTER DATABASE {} SET {} TO {}").format(
-                name, _parameter(parameter), sql.SQL(", ").join(map(_value, values))
+                name,
+                quote_parameter(parameter),
+                sql.SQL(", ").join(map(quote_value, values)),
             )
         case op.ResetDatabaseParameter(parameter=parameter):
             return sql.SQL("ALTER DATABASE {} RESET {}").format(
-                name, _parameter(parameter)
+                name, quote_parameter(parameter)
             )
 
 
@@ -193,131 +197,6 @@ def _extension(
             )
 
 
-def _role(operation: op.CreateRole | op.AlterRole, verifier: Verifier) -> sql.Composed:
-    name = quote_role(operation.name)
-    limit, password = operation.connection_limit, operation.password
-    options: list[sql.Composable] = []
-    if operation.inherit is not None:
-        options.append(sql.SQL("INHERIT" if operation.inherit else "NOINHERIT"))
-    if operation.valid_until is not None:
-        options += _option("VALID UNTIL", _value(operation.valid_until))
-    if operation.login is not None:
-        options.append(sql.SQL("LOGIN" if operation.login else "NOLOGIN"))
-    if limit is not None:
-        options += _option("CONNECTION LIMIT", sql.Literal(limit))
-    if password is not None:
-        options += _option("PASSWORD", _value(verifier(password, operation.name)))
-    start = sql.SQL(
-        "CREATE ROLE {} {}"
-        if isinstance(operation, op.CreateRole)
-        else "ALTER ROLE {} {}"
-    )
-    return start.format(name, sql.SQL(" ").join(options))
-
-
-def _role_property(
-    operation: op.SetRoleAttribute | op.SetRoleParameter,
-) -> sql.Composed:
-    role = quote_role(operation.role)
-    if isinstance(operation, op.SetRoleAttribute):
-        word = _ATTRIBUTES.get(operation.attribute)
-        if word is None:
-            raise Rejected(f"there is no attribute {operation.attribute!r}")
-        no = sql.SQL("" if operation.on else "NO")
-        return sql.SQL("ALTER ROLE {} {}{}").format(role, no, word)
-    parameter, value = operation.parameter, operation.value
-    where: sql.Composable = sql.SQL("")
-    if parameter.database:
-        where = sql.SQL(" IN DATABASE {}").format(quote_name(parameter.database))
-    name = _parameter(parameter.name)
-    if value is None:
-        return sql.SQL("ALTER ROLE {}{} RESET {}").format(role, where, name)
-    several = items(value) if parameter.name in LISTS else (value,)
-    values = sql.SQL(", ").join(map(_value, several))
-    return sql.SQL("ALTER ROLE {}{} SET {} TO {}").format(role, where, name, values)
-
-
-_ATTRIBUTES: Final[dict[str, sql.SQL]] = {
-    "CREATEDB": sql.SQL("CREATEDB"),
-    "CREATEROLE": sql.SQL("CREATEROLE"),
-    "REPLICATION": sql.SQL("REPLICATION"),
-    "BYPASSRLS": sql.SQL("BYPASSRLS"),
-}
-
-
-def _membership(
-    operation: op.GrantMembership | op.RevokeMembership, server: Server
-) -> sql.Composed:
-    has_options = server.version_number >= MEMBERSHIP_OPTIONS
-    role = quote_role(operation.role)
-    if isinstance(operation, op.GrantMembership):
-        membership = operation.membership
-        options = _grant_options(membership) if has_options else sql.SQL("")
-        if membership.admin and not has_options:
-            options = sql.SQL(" WITH ADMIN OPTION")
-        return sql.SQL("GRANT {} TO {}{}").format(
-            quote_role(membership.role), role, options
-        )
-    # What the role passed on goes with it, else the REVOKE would be refused.
-    return sql.SQL("REVOKE {}{} FROM {}{} CASCADE").format(
-        sql.SQL("ADMIN OPTION FOR " if operation.admin_only else ""),
-        quote_role(operation.group),
-        role,
-        sql.SQL(" GRANTED BY {}").format(quote_role(operation.grantor))
-        if has_options and operation.grantor
-        else sql.SQL(""),
-    )
-
-
-def _grant_options(membership: Membership) -> sql.Composed:
-    return sql.SQL(" WITH ADMIN {}, INHERIT {}, SET {}").format(
-        sql.Literal(membership.admin),
-        sql.Literal(membership.inherit is not False),
-        sql.Literal(membership.set is not False),
-    )
-
-
-def _entanglement(
-    operation: (
-        op.GrantMembership
-        | op.RevokeMembership
-        | op.GrantRoleToSelf
-        | op.TerminateSessions
-        | op.ReassignOwned
-        | op.DropOwned
-        | op.DropRole
-    ),
-    server: Server,
-) -> sql.Composed:
-    match operation:
-        case op.GrantMembership() | op.RevokeMembership():
-            return _membership(operation, server)
-        case op.GrantRoleToSelf(name):
-            options = sql.SQL(
-                " WITH INHERIT TRUE, SET TRUE"
-                if server.version_number >= MEMBERSHIP_OPTIONS
-                else ""
-            )
-            return sql.SQL("GRANT {} TO CURRENT_USER{}").format(
-                quote_role(name), options
-            )
-        case op.TerminateSessions(role):
-            return sql.SQL(
-                "SELECT pg_catalog.pg_terminate_backend(pid)"
-                " FROM pg_catalog.pg_stat_activity WHERE usename = {}"
-            ).format(_value(checked_name(role)))
-        case op.ReassignOwned(role=role, to=to):
-            return sql.SQL("REASSIGN OWNED BY {} TO {}").format(
-                quote_role(role), quote_role(to)
-            )
-        case op.DropOwned(role=role):
-            return sql.SQL("DROP OWNED BY {}").format(quote_role(role))
-        case op.DropRole(name):
-            return sql.SQL("DROP ROLE {}").format(quote_role(name))
-        case _:
-            assert_never(operation)
-
-
 def _option(word: str, value: sql.Composable | None) -> list[sql.Composable]:
     """Return an option and its value, nothing for None."""
     return [] if value is None else [_OPTIONS[word], value]
@@ -331,8 +210,6 @@ _OPTIONS: Final[dict[str, sql.SQL]] = {
     "LOCALE_PROVIDER": sql.SQL("LOCALE_PROVIDER"),
     "ICU_LOCALE": sql.SQL("ICU_LOCALE"),
     "BUILTIN_LOCALE": sql.SQL("BUILTIN_LOCALE"),
-    "PASSWORD": sql.SQL("PASSWORD"),
-    "VALID UNTIL": sql.SQL("VALID UNTIL"),
 }
 
 
@@ -351,15 +228,5 @@ def _comment(
     mark: Mark | None, comment: str | None, keyring: Sealer, *, on: str
 ) -> sql.Composable:
     if mark is not None:
-        return _value(keyring.seal(mark, on=on))
-    return sql.SQL("NULL") if comment is None else _value(comment)
-
-
-def _parameter(name: str) -> sql.Identifier:
-    return sql.Identifier(*map(checked_name, name.split(".")))
-
-
-def _value(value: str) -> sql.Literal:
-    if not is_storable(value):
-        raise Rejected("a value holds a character that PostgreSQL cannot store")
-    return sql.Literal(value)
+        return quote_value(keyring.seal(mark, on=on))
+    return sql.SQL("NULL") if comment is None else quote_value(comment)
