@@ -2,21 +2,15 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final, TypeVar
 
-import psycopg
-
-from pg_operator.api.secret import SecretText
 from pg_operator.api.validation.database import TEMPLATES
 from pg_operator.plan.batches import Batch, Plan, pieces
 from pg_operator.plan.operations import (
-    AlterRole,
     CreateDatabase,
-    CreateRole,
     DropDatabase,
     DropOwned,
     MarkRole,
@@ -26,10 +20,7 @@ from pg_operator.plan.operations import (
     takes_away,
 )
 from pg_operator.plan.state import (
-    Membership,
-    Password,
     Pending,
-    RoleParameter,
     Server,
 )
 from pg_operator.postgres.applied import (
@@ -47,14 +38,10 @@ from pg_operator.postgres.errors import (
     Rejected,
     Transient,
 )
-from pg_operator.postgres.locks import lock_tables
 from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.piecemeal import piece_of, take_on
-from pg_operator.postgres.quiet import unlogged
-from pg_operator.postgres.render import render
 from pg_operator.postgres.second_look import GrantOrRevoke, look_again
-from pg_operator.postgres.secrets import scram_verifier
-from pg_operator.postgres.translate import translate
+from pg_operator.postgres.target import Target
 from pg_operator.postgres.writing import slow_session, writing_session
 
 ATTEMPTS: Final = 5
@@ -80,7 +67,7 @@ async def apply(
         Transient: locks and races, after `ATTEMPTS` attempts.
         PostgresError: an operation that everything else needs was refused.
     """
-    target = _Target(server, connections, keyring)
+    target = Target(server, connections, keyring)
     applied = Applied()
     for batch in plan.batches():
         applied += await _apply_batch(
@@ -89,57 +76,8 @@ async def apply(
     return applied
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """Where a plan is carried out."""
-
-    server: Server
-    connections: ServerConnections
-    keyring: Keyring
-    verifiers: dict[str, str] = field(default_factory=dict)
-
-    async def execute(self, connection: Connection, operation: Operation) -> None:
-        """Run the one statement of an operation."""
-
-        def verifier(password: Password, role: str) -> str:
-            text = password.text or SecretText("")
-            stored = scram_verifier(text, role=role, pgconn=connection.pgconn)
-            fingerprint = self.keyring.fingerprint(SecretText(stored), role=role)
-            self.verifiers[role] = fingerprint
-            return stored
-
-        statement = render(
-            self._completed(operation),
-            server=self.server,
-            keyring=self.keyring,
-            verifier=verifier,
-        )
-        try:
-            async with contextlib.AsyncExitStack() as around:
-                if isinstance(operation, GrantOrRevoke):
-                    await lock_tables(connection, operation)
-                if self.server.superuser and _sets_password(operation):
-                    await around.enter_async_context(unlogged(connection))
-                await connection.execute(statement)
-        except psycopg.Error as error:
-            raise translate(error, names=_names(operation)) from None
-
-    def _completed(self, operation: Operation) -> Operation:
-        """Put on record what the server was given for a password a moment ago."""
-        if not isinstance(operation, MarkRole) or operation.mark is None:
-            return operation
-        verifier = self.verifiers.get(operation.name, operation.mark.verifier)
-        return replace(operation, mark=replace(operation.mark, verifier=verifier))
-
-
-def _sets_password(operation: Operation) -> bool:
-    if not isinstance(operation, CreateRole | AlterRole):
-        return False
-    return operation.password is not None
-
-
 async def _apply_batch(
-    batch: Batch, target: _Target, *, revokes_undone: bool
+    batch: Batch, target: Target, *, revokes_undone: bool
 ) -> Applied:
     if not batch.transactional:
         return await _outside_transaction(batch, target)
@@ -162,7 +100,7 @@ async def _apply_batch(
         return applied
 
 
-async def _piecemeal(batch: Batch, target: _Target, *, undone: bool) -> Applied:
+async def _piecemeal(batch: Batch, target: Target, *, undone: bool) -> Applied:
     """Carry a batch out by halves where it takes more locks than the server has."""
     for operation in batch.operations:
         if isinstance(operation, ReassignOwned | DropOwned):
@@ -182,7 +120,7 @@ async def _piecemeal(batch: Batch, target: _Target, *, undone: bool) -> Applied:
 
 
 async def _whittle(
-    batch: Batch, operation: ReassignOwned | DropOwned, target: _Target
+    batch: Batch, operation: ReassignOwned | DropOwned, target: Target
 ) -> None:
     """Do most of an operation in advance, in transactions of as many as there is room.
 
@@ -206,7 +144,7 @@ async def _patiently(attempt: Callable[[], Awaitable[Result]]) -> Result:
 
 
 @contextlib.asynccontextmanager
-async def _transaction(batch: Batch, target: _Target) -> AsyncIterator[Connection]:
+async def _transaction(batch: Batch, target: Target) -> AsyncIterator[Connection]:
     """Open the transaction of a batch, with its locks."""
     async with (
         target.connections.session(batch.database) as connection,
@@ -238,7 +176,7 @@ async def _pause(number: int) -> None:
     await asyncio.sleep(FIRST_DELAY * 2**number * factor)
 
 
-async def _outside_transaction(batch: Batch, target: _Target) -> Applied:
+async def _outside_transaction(batch: Batch, target: Target) -> Applied:
     """Run what PostgreSQL allows in no transaction; each is all or nothing itself."""
     for operation in batch.operations:
         async with _prepared(operation, target.connections) as connection:
@@ -285,7 +223,7 @@ async def _the_only_copy(copying: asyncio.Lock) -> AsyncIterator[None]:
 
 
 async def _in_transaction(
-    batch: Batch, target: _Target, *, revokes_undone: bool
+    batch: Batch, target: Target, *, revokes_undone: bool
 ) -> Applied:
     applied = Applied(revokes_undone=revokes_undone)
     unchecked: list[GrantOrRevoke] = []
@@ -315,7 +253,7 @@ def _final(operation: MarkRole, *, undone: bool) -> MarkRole:
 async def _separately(
     connection: Connection,
     operation: Separable,
-    target: _Target,
+    target: Target,
     unchecked: list[GrantOrRevoke],
 ) -> Applied:
     """Run an operation in a savepoint; one over many objects again one by one."""
@@ -339,19 +277,3 @@ async def _separately(
         message = "PostgreSQL took the statement and did nothing: only the owner may"
         return Applied((Pending(path_of(operation), NOT_EFFECTIVE, message),), 1)
     return Applied(statements=1)
-
-
-def _names(operation: Operation) -> frozenset[str]:
-    """Return the texts that an operation itself consists of."""
-    return frozenset(_texts(operation))
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from _texts(item)
-    elif isinstance(value, Operation | Membership | RoleParameter):
-        for field in dataclasses.fields(value):
-            yield from _texts(getattr(value, field.name))
