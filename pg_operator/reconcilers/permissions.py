@@ -5,17 +5,15 @@ from dataclasses import dataclass, replace
 
 from pg_operator.api.conditions import Reason
 from pg_operator.api.guard import Held
-from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec, Permission
+from pg_operator.api.specs import DatabaseRoleSpec
 from pg_operator.plan.permissions import (
     declared_scope,
     desired_grants,
 )
-from pg_operator.plan.policies import is_same
 from pg_operator.plan.privileges import table_of
-from pg_operator.plan.scope import databases, hold
+from pg_operator.plan.scope import hold
 from pg_operator.plan.state import (
     NOBODY,
-    DatabaseState,
     Dependencies,
     Grants,
     Mark,
@@ -23,19 +21,13 @@ from pg_operator.plan.state import (
     RoleState,
 )
 from pg_operator.postgres.errors import DatabaseRefused
-from pg_operator.postgres.observe import observe_database
 from pg_operator.postgres.observe_privileges import Holdings
 from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.creators import declared_creators
 from pg_operator.reconcilers.foresight import Foresight
 from pg_operator.reconcilers.inside import look_for_role
 from pg_operator.reconcilers.outcome import Key
-from pg_operator.reconcilers.reach import (
-    OPEN_SCHEMAS,
-    databases_named,
-    why_not_granted,
-    why_not_in_schema,
-)
+from pg_operator.reconcilers.permission_entries import Entry, observe_entries
 from pg_operator.reconcilers.servers import Link
 
 
@@ -61,23 +53,6 @@ class Resolved:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One database that the spec or the recorded scope names.
-
-    `permission` is what may be granted there now, if anything, by the Database `source`
-    that the database belongs to; `kept` is the part of the recorded scope to leave
-    alone.
-    """
-
-    database: DatabaseState
-    permission: Permission | None = None
-    kept: Grants = frozenset()
-    pending: tuple[Pending, ...] = ()
-    source: tuple[Key, DatabaseSpec] | None = None
-    must_enter: bool = False
-
-
 async def resolve_permissions(
     context: Context,
     key: Key,
@@ -98,7 +73,7 @@ async def resolve_permissions(
     mark = observed.mark
     recorded: Grants = mark.scope if isinstance(mark, Mark) else frozenset()
     resolved = _leave_alone(faulty, recorded)
-    for entry in await _observe_entries(context, key, spec, link, recorded, others):
+    for entry in await observe_entries(context, key, spec, link, recorded, others):
         declared = NOBODY
         if entry.permission is not None and entry.source is not None:
             declared = await declared_creators(
@@ -129,97 +104,9 @@ def _leave_alone(faulty: Sequence[Held], recorded: Grants) -> Resolved:
     return resolved
 
 
-async def _observe_entries(
-    context: Context,
-    key: Key,
-    spec: DatabaseRoleSpec,
-    link: Link,
-    recorded: Grants,
-    others: Collection[str],
-) -> list[_Entry]:
-    """Look from outside at every database that is named, and judge each entry."""
-    permissions = {permission.database: permission for permission in spec.permissions}
-    names = sorted(permissions.keys() | databases(recorded) | {*others})
-    async with link.connections.session() as connection:
-        states = [
-            await observe_database(connection, name, keyring=context.keyring)
-            for name in names
-        ]
-    entries = []
-    for observed in states:
-        state = context.foresight.database(link.server, observed)
-        permission = permissions.get(state.name)
-        if permission is None:
-            entries.append(_Entry(state, must_enter=state.name in others))
-        else:
-            cluster = spec.database_cluster_ref.name
-            entries.append(_judge(context, key, cluster, permission, state, recorded))
-    return entries
-
-
-def _judge(
-    context: Context,
-    key: Key,
-    cluster: str,
-    permission: Permission,
-    state: DatabaseState,
-    recorded: Grants,
-) -> _Entry:
-    """Tell whether a role of this namespace may be granted in a database now."""
-    name = permission.database
-    candidates = list(databases_named(context.objects, cluster, name))
-    is_open = {
-        candidate: spec.allowed_namespaces.allows(
-            key.namespace, own=candidate.namespace
-        )
-        for candidate, spec in candidates
-    }
-    mark = state.mark
-    for candidate, spec in candidates:
-        claimant = context.claimant(candidate)
-        if claimant and isinstance(mark, Mark) and is_same(mark.claimant, claimant):
-            if is_open[candidate]:
-                entry = _judge_schemas(state, permission, spec, recorded)
-                return replace(entry, source=(candidate, spec))
-            # Its owner alone decides: rivals for the name open nothing.
-            is_open = {candidate: False}
-            break
-    pending = why_not_granted(
-        name,
-        cluster=cluster,
-        namespace=key.namespace,
-        open_to_it=tuple(is_open.values()),
-    )
-    # What it may not have (any more) is revoked; what is only not there yet is kept.
-    kept: Grants = frozenset()
-    if pending.reason != Reason.NOT_ALLOWED:
-        kept = hold(recorded, database=name)
-    return _Entry(state, kept=kept, pending=(pending,))
-
-
-def _judge_schemas(
-    state: DatabaseState,
-    permission: Permission,
-    spec: DatabaseSpec,
-    recorded: Grants,
-) -> _Entry:
-    """Leave out schemas that the Database does not list: they are not its own."""
-    listed = OPEN_SCHEMAS | set(spec.schema_names)
-    foreign = [
-        schema.name for schema in permission.schemas if schema.name not in listed
-    ]
-    kept: Grants = frozenset().union(
-        *(hold(recorded, database=state.name, schema=name) for name in foreign)
-    )
-    pending = tuple(why_not_in_schema(state.name, name) for name in foreign)
-    own = tuple(schema for schema in permission.schemas if schema.name in listed)
-    permission = permission.model_copy(update={"schemas": own})
-    return _Entry(state, permission, kept, pending)
-
-
 async def _resolve_entry(
     link: Link,
-    entry: _Entry,
+    entry: Entry,
     observed: RoleState,
     *,
     foresight: Foresight,
@@ -280,7 +167,7 @@ def _ours_to_change(holdings: Holdings, wanted: Grants) -> Grants:
     return held | by_table
 
 
-def _leave_shut(entry: _Entry, observed: RoleState, why: str) -> Resolved:
+def _leave_shut(entry: Entry, observed: RoleState, why: str) -> Resolved:
     """Keep on record what was granted in a database that cannot be entered now.
 
     From outside only what is granted on the database itself can be taken back.

@@ -31,7 +31,8 @@ from pg_operator.postgres.apply import apply
 from pg_operator.postgres.dsn import parse_dsn
 from pg_operator.postgres.observe_dependencies import observe_dependencies
 from pg_operator.reconcilers.foresight import Foresight
-from pg_operator.reconcilers.permissions import Resolved, _Entry, _resolve_entry
+from pg_operator.reconcilers.permission_entries import Entry
+from pg_operator.reconcilers.permissions import Resolved, _resolve_entry
 from pg_operator.reconcilers.servers import Link
 from tests.integration.postgres_bed import Bed, run_as_superuser
 from tests.localcluster.postgres import PostgresServer
@@ -60,7 +61,7 @@ class Scene:
     async def resolve(self, permission: Permission) -> tuple[Resolved, RoleState]:
         """Look at the server as a reconcile does."""
         observed = await self.bed.role(self.role)
-        entry = _Entry(await self.bed.database(self.database), permission)
+        entry = Entry(await self.bed.database(self.database), permission)
         dsn = parse_dsn(SecretText(self.bed.dsn), allow_loopback=True)
         link = Link(self.bed.server, dsn, self.bed.connections, ())
         resolved = await _resolve_entry(link, entry, observed, foresight=Foresight())
