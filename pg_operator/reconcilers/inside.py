@@ -12,6 +12,7 @@ from pg_operator.plan.state import (
     UNSET,
     Catalog,
     DatabaseState,
+    Installed,
     Pending,
     RoleState,
 )
@@ -57,14 +58,20 @@ async def look_inside(link: Link, observed: DatabaseState, spec: DatabaseSpec) -
         path = "spec.schemas" if spec.schema_names else "spec.extensions"
         pending = Pending(path, refused.reason, message)
         return Seen(observed, pending, is_full=isinstance(refused, DatabaseFull))
-    state = replace(
+    return Seen(with_inside(observed, catalog, extensions))
+
+
+def with_inside(
+    observed: DatabaseState, catalog: Catalog, extensions: Mapping[str, Installed]
+) -> DatabaseState:
+    """Return a database that was observed from outside, as it is inside, too."""
+    return replace(
         observed,
         schemas=catalog.schemas,
         schema_owners=catalog.schema_owners,
         extensions=extensions,
         public_schema_open=catalog.public_schema_open,
     )
-    return Seen(state)
 
 
 @dataclass(frozen=True, slots=True)

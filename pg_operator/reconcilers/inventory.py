@@ -40,6 +40,7 @@ from pg_operator.postgres.observe_privileges import (
     observe_holdings,
 )
 from pg_operator.reconcilers.holders import Hidden, Holder, roles_of, say_too_long
+from pg_operator.reconcilers.inside import with_inside
 
 
 async def observe_inventory(
@@ -194,13 +195,7 @@ async def _look(
     public = await observe_public(connection)
     return replace(
         database,
-        state=replace(
-            database.state,
-            schemas=catalog.schemas,
-            schema_owners=catalog.schema_owners,
-            extensions=extensions,
-            public_schema_open=catalog.public_schema_open,
-        ),
+        state=with_inside(database.state, catalog, extensions),
         objects=catalog.objects,
         creators=await observe_creators(connection, schemas, managed=managed),
         trusted=await observe_trusted(connection, asked),

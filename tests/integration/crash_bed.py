@@ -5,8 +5,6 @@ worked on at a time, so that its steps come in the same order in every life.
 """
 
 import contextlib
-import os
-import socket
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -70,10 +68,7 @@ class Life:
 
 def _break(broken: Connection) -> None:
     """Close a socket as the kernel does for a dead process: without a last word."""
-    if broken.closed:
-        return
-    with socket.socket(fileno=os.dup(broken.pgconn.socket)) as wire:
-        wire.shutdown(socket.SHUT_RDWR)
+    broken.hang_up()
     broken.pgconn.finish()
 
 
