@@ -1,29 +1,18 @@
 """docs/errors.md from the table of rules and the refused samples: `make docs`."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
 from pg_operator.api.rules import RULES, Layer, Rule
-from pg_operator.api.validation import (
-    FieldError,
-    Verdict,
-    validate_database,
-    validate_databasecluster,
-    validate_databaserole,
-)
+from pg_operator.api.validation import VALIDATORS, FieldError
 
 CHECKOUT: Final = Path(__file__).parents[1]
 PAGE: Final = CHECKOUT / "docs" / "errors.md"
 INVALID: Final = CHECKOUT / "config" / "samples" / "invalid"
-VALIDATE: Final[Mapping[str, Callable[..., Verdict]]] = {
-    "DatabaseCluster": validate_databasecluster,
-    "Database": validate_database,
-    "DatabaseRole": validate_databaserole,
-}
 # Only the API server knows which fields there are.
 UNKNOWN_FIELD: Final = "unknown-field"
 
@@ -56,7 +45,7 @@ def errors_of(sample: Path) -> Sequence[FieldError]:
     """Return what is wrong with a sample; of two documents the first is the stored."""
     *stored, document = yaml.safe_load_all(sample.read_text(encoding="utf-8"))
     old: Mapping[str, Any] | None = stored[0] if stored else None
-    return VALIDATE[document["kind"]](document, old=old).errors
+    return VALIDATORS[document["kind"]](document, old=old).errors
 
 
 def samples() -> list[Path]:

@@ -11,11 +11,12 @@ import yaml
 
 from pg_operator.api.rules import RULES
 from pg_operator.api.specs import PLURALS, Kind
+from pg_operator.api.validation import VALIDATORS
 from pg_operator.kube.client import Kubernetes, object_path
 from pg_operator.kube.errors import Invalid
 from tests.cluster.objects import database, database_cluster, database_role
 from tests.cluster.unguarded import crd_text, without_admission
-from tests.errors import UNKNOWN_FIELD, VALIDATE, errors_of, samples
+from tests.errors import UNKNOWN_FIELD, errors_of, samples
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.kubectl import Kubectl
 
@@ -139,7 +140,7 @@ def test_api_server_alone_refuses_what_the_table_says_and_python_agrees(
         for case, obj, answer in zip(
             generated, objects, answers[len(single) :], strict=True
         )
-        if answer != bool(VALIDATE[obj["kind"]](obj).errors)
+        if answer != bool(VALIDATORS[obj["kind"]](obj).errors)
     ]
     assert disagreeing == []
 

@@ -10,6 +10,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from pg_operator.api.secret import SecretText
+from pg_operator.api.validation import VALIDATORS
 from pg_operator.cli.main import main
 from pg_operator.plan.export import Choices, Export, export
 from pg_operator.postgres.connect import ServerConnections
@@ -17,7 +18,6 @@ from pg_operator.postgres.dsn import parse_dsn
 from pg_operator.postgres.marks import PREFIX
 from pg_operator.reconcilers.inventory import observe_inventory
 from pg_operator.reconcilers.outcome import Key
-from tests.errors import VALIDATE
 from tests.integration.existing import Existing, make_by_hand, state_of_server
 from tests.integration.postgres_bed import Bed, open_bed, run_as_superuser
 from tests.integration.reconcile_bed import Stage, on_stage
@@ -229,7 +229,7 @@ async def test_export_of_a_whole_server_is_valid_and_always_the_same(
         one for one in yaml.safe_load_all(text) if one is not None
     ]
     for document in documents:
-        assert VALIDATE[document["kind"]](document).errors == ()
+        assert VALIDATORS[document["kind"]](document).errors == ()
     names = {one["spec"].get("roleName") for one in documents}
     assert existing.roles <= names
     assert bed.server.login not in names

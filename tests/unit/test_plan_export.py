@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pg_operator.api.privileges import ObjectKind
 from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec
+from pg_operator.api.validation import VALIDATORS
 from pg_operator.plan.creators import Creators, effective_creators
 from pg_operator.plan.desired import Entitlements, desired_database, desired_role
 from pg_operator.plan.diff import diff
@@ -42,7 +43,6 @@ from pg_operator.plan.state import (
     Server,
     UnverifiedMark,
 )
-from tests.errors import VALIDATE
 from tests.unit.plan_examples import (
     DATABASE,
     LOGIN,
@@ -297,7 +297,7 @@ def reapply(role: RoleInventory, exported: Export, seen: Inventory) -> Reapplied
 
 def assert_valid(exported: Export) -> None:
     for one in exported.objects:
-        assert VALIDATE[one.document["kind"]](one.document).errors == ()
+        assert VALIDATORS[one.document["kind"]](one.document).errors == ()
 
 
 @laws

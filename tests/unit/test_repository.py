@@ -8,11 +8,7 @@ import pytest
 import yaml
 
 from pg_operator.api.specs import API_VERSION
-from pg_operator.api.validation import (
-    validate_database,
-    validate_databasecluster,
-    validate_databaserole,
-)
+from pg_operator.api.validation import VALIDATORS
 
 CHECKOUT = Path(__file__).parents[2]
 # In parts, so that this file names none of them itself.
@@ -31,11 +27,6 @@ REGISTRIES = [
         ("deb", "debian", "org"),
     )
 ]
-VALIDATORS = {
-    "DatabaseCluster": validate_databasecluster,
-    "Database": validate_database,
-    "DatabaseRole": validate_databaserole,
-}
 DOCUMENTS = [
     CHECKOUT / "README.md",
     CHECKOUT / "CONTRIBUTING.md",

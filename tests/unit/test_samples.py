@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from pg_operator.api.specs import API_VERSION, WILDCARD
-from pg_operator.api.validation import FieldError
-from tests.errors import UNKNOWN_FIELD, VALIDATE, errors_of
+from pg_operator.api.validation import VALIDATORS, FieldError
+from tests.errors import UNKNOWN_FIELD, errors_of
 
 SAMPLES = Path(__file__).parents[2] / "config" / "samples"
 VALID = sorted(SAMPLES.glob("*.yaml"))
@@ -36,7 +36,7 @@ def of_kind(kind: str) -> list[dict[str, Any]]:
 def test_sample_is_valid(path: Path) -> None:
     for document in documents(path):
         if document["apiVersion"] == API_VERSION:
-            assert VALIDATE[document["kind"]](document).errors == ()
+            assert VALIDATORS[document["kind"]](document).errors == ()
 
 
 @pytest.mark.parametrize("path", VALID + INVALID, ids=lambda path: path.stem)
