@@ -76,14 +76,21 @@ async def next_transaction_id(bed: Bed) -> int:
     return int(row[0])
 
 
+def called(name: str) -> str:
+    """Return what an object is called whose name on the server is this one."""
+    return name.replace("_", "-")
+
+
 def shop(bed: Bed, **role: Any) -> list[dict[str, Any]]:
     """A Database and a role that may read in it."""
     name = bed.name("shop")
     app = {"name": "app", "privileges": ["USAGE"]}
     permission = {"database": name, "privileges": ["CONNECT"], "schemas": [app]}
     return [
-        database(name, "main", schema="app", timezone="UTC"),
-        database_role(bed.name("reader"), "main", permissions=[permission], **role),
+        database(called(name), "main", schema="app", timezone="UTC"),
+        database_role(
+            called(bed.name("reader")), "main", permissions=[permission], **role
+        ),
     ]
 
 
@@ -191,10 +198,12 @@ async def test_adopting_what_is_as_declared_is_nothing_but_marks(bed: Bed) -> No
     )
     app = {"name": "app", "privileges": ["USAGE"]}
     objects = [
-        database(name, "main", schemas=[{"name": "app"}], owner=owner, adopt=True),
-        database_role(owner, "main", login=False, adopt=True),
+        database(
+            called(name), "main", schemas=[{"name": "app"}], owner=owner, adopt=True
+        ),
+        database_role(called(owner), "main", login=False, adopt=True),
         database_role(
-            reader,
+            called(reader),
             "main",
             login=True,
             adopt=True,
@@ -250,13 +259,13 @@ async def test_file_is_planned_as_a_whole_and_applies_to_exactly_that(
 async def test_plan_of_what_belongs_to_somebody_else_says_so(bed: Bed) -> None:
     name = bed.name("theirs")
     await bed.execute(f"CREATE DATABASE {name}")
-    result = await plan(bed.dsn, database(name, "main"))
+    result = await plan(bed.dsn, database(called(name), "main"))
     assert (result.exit_code, "AlreadyExists" in result.output) == (1, True)
 
 
 async def test_plan_tells_why_the_server_cannot_be_asked(bed: Bed) -> None:
     wrong = re.sub("password=[^ ]+", "password=wrong", bed.dsn)
-    result = await plan(wrong, database(bed.name("db"), "main"))
+    result = await plan(wrong, database(called(bed.name("db")), "main"))
     assert (result.exit_code, "AuthenticationFailed" in result.output) == (1, True)
 
 
