@@ -102,7 +102,7 @@ def test_role_costs_one_write_a_change(
     role = {"password": reference, "permissions": [permission]}
     schema = {"name": SCHEMA, "privileges": ["USAGE"]}
     more = {**role, "permissions": [{**permission, "schemas": [schema]}]}
-    secret = password_secret(namespace, "the old one")
+    secret = password_secret(namespace, "old-pa55word")
 
     with counted_writes(cluster) as created:
         kubectl.apply(documents(secret, database_role(namespace, namespace, **role)))
@@ -112,7 +112,7 @@ def test_role_costs_one_write_a_change(
         kubectl.wait(target, "jsonpath={.status.observedGeneration}=2")
     with counted_writes(cluster) as followed:
         known = kubectl.get(target)["status"]["passwordFingerprint"]
-        kubectl.apply(documents(password_secret(namespace, "the new one")))
+        kubectl.apply(documents(password_secret(namespace, "new-pa55word")))
         assert wait_until(
             lambda: kubectl.get(target)["status"]["passwordFingerprint"] != known,
             timeout=30,

@@ -143,7 +143,7 @@ def test_secret_of_somebody_else_is_never_written(
 ) -> None:
     theirs = declare(kubectl, connected, **generated(name="theirs"))
     kubectl.wait(theirs, "condition=Ready")
-    kubectl.apply(documents(password_secret("foreign", "untouched")))
+    kubectl.apply(documents(password_secret("foreign", "un7ouched-by-us")))
     before = {name: entries(kubectl, name) for name in ("theirs", "foreign")}
 
     for name in before:

@@ -69,7 +69,7 @@ def test_controller_works_where_it_has_rights_and_nowhere_else(
     connect_cluster(cluster, kubectl, chosen)
     role = database_role(f"{chosen}-one", chosen, password={"name": "pw"})
     objects = [
-        password_secret("pw", "a password"),
+        password_secret("pw", "a-pa55word"),
         role,
         database(chosen, chosen, databaseServiceName="pg", deletionPolicy="Delete"),
     ]
@@ -78,7 +78,7 @@ def test_controller_works_where_it_has_rights_and_nowhere_else(
     kubectl.wait(f"database/{chosen}", "condition=Ready")
 
     theirs = database_role(f"{chosen}-two", chosen, password={"name": "pw"})
-    elsewhere.apply(documents(password_secret("pw", "a password"), theirs))
+    elsewhere.apply(documents(password_secret("pw", "a-pa55word"), theirs))
     target = f"databaserole/{chosen}-two"
     elsewhere.wait(target, "condition=Ready=False")
     (ready,) = [

@@ -24,7 +24,7 @@ def test_outage_concerns_the_cluster_and_changed_objects_only(
     kubectl.apply(
         documents(
             database(kept, namespace, deletionPolicy="Delete"),
-            password_secret("changed", "the old one"),
+            password_secret("changed", "old-pa55word"),
             database_role(changed, namespace, password={"name": "changed"}),
             database_role(unchanged, namespace),
         )
@@ -37,7 +37,7 @@ def test_outage_concerns_the_cluster_and_changed_objects_only(
         # What makes the operator look at the server.
         kubectl.apply(documents(database(f"{namespace}-new", namespace)))
         kubectl.wait(f"pgcluster/{namespace}", "condition=Available=False")
-        kubectl.apply(documents(password_secret("changed", "the new one")))
+        kubectl.apply(documents(password_secret("changed", "new-pa55word")))
         reason = "jsonpath={.status.conditions[?(@.type=='Ready')].reason}"
         kubectl.wait(f"pgrole/{changed}", f"{reason}=PasswordPending")
         kubectl.wait(f"pgdb/{namespace}-new", f"{reason}=ClusterUnavailable")
@@ -50,9 +50,9 @@ def test_outage_concerns_the_cluster_and_changed_objects_only(
     kubectl.wait(f"pgrole/{changed}", "condition=Ready", timeout=60)
     kubectl.wait(f"pgdb/{namespace}-new", "condition=Ready", timeout=60)
     user = f"{namespace}_changed"
-    login(cluster, user=user, password="the new one", dbname="postgres").close()
+    login(cluster, user=user, password="new-pa55word", dbname="postgres").close()
     with pytest.raises(psycopg.OperationalError, match="password authentication"):
-        login(cluster, user=user, password="the old one", dbname="postgres")
+        login(cluster, user=user, password="old-pa55word", dbname="postgres")
 
 
 def test_new_object_behind_a_lock_says_so_and_goes_on_after_it(

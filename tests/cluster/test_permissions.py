@@ -432,11 +432,11 @@ def test_role_without_a_password_cannot_log_in(scene: Scene) -> None:
     can_login = f"SELECT rolcanlogin FROM pg_roles WHERE rolname = '{scene.role}'"
     assert scene.sql(can_login) == [(False,)]
 
-    scene.kubectl.apply(documents(password_secret("pw", "a password")))
+    scene.kubectl.apply(documents(password_secret("pw", "a-pa55word")))
     scene.declare_role(scene.permit(), password={"name": "pw"})
     scene.kubectl.wait(scene.target, "condition=Ready")
     login(
-        scene.cluster, user=scene.role, password="a password", dbname=scene.dbname
+        scene.cluster, user=scene.role, password="a-pa55word", dbname=scene.dbname
     ).close()
 
     scene.declare_role(scene.permit(), password={"name": "pw"}, login=False)
@@ -507,13 +507,13 @@ def test_public_cannot_enter_a_database_unless_it_is_kept(scene: Scene) -> None:
     spec = {"publicPrivileges": "Keep"}
     scene.kubectl.apply(documents(database(kept, scene.namespace, **spec)))
     scene.kubectl.wait(f"database/{kept}", "condition=Ready")
-    scene.kubectl.apply(documents(password_secret("pw", "a password")))
+    scene.kubectl.apply(documents(password_secret("pw", "a-pa55word")))
     scene.declare_role(password={"name": "pw"})
     scene.kubectl.wait(scene.target, "condition=Ready")
 
     def enter(dbname: str) -> None:
         login(
-            scene.cluster, user=scene.role, password="a password", dbname=dbname
+            scene.cluster, user=scene.role, password="a-pa55word", dbname=dbname
         ).close()
 
     with pytest.raises(psycopg.OperationalError, match="CONNECT"):

@@ -177,7 +177,7 @@ def test_nothing_is_forbidden_to_the_operator_in_its_whole_work(
     service = {"databaseServiceName": "pg", "deletionPolicy": "Delete"}
     role = {"password": {"name": "pw"}, "permissions": [permission]}
     objects = [
-        password_secret("pw", "a password"),
+        password_secret("pw", "a-pa55word"),
         database(orders, namespace, schema="app", **service),
         database_role(reader, namespace, **role),
     ]
