@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.localcluster.cluster import LocalCluster
+from tests.localcluster.deployed import DeployedCluster
 from tests.localcluster.operator import OperatorProcess
 from tests.localcluster.probes import answers, wait_until
 
@@ -56,7 +57,7 @@ def standing_in(
 
 
 def run_as_administrator(
-    cluster: LocalCluster, *args: str
+    cluster: LocalCluster | DeployedCluster, *args: str
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command of the program to its end, with an administrator's kubeconfig."""
     environment = {**os.environ, "KUBECONFIG": str(cluster.kubectl.kubeconfig)}

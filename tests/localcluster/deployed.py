@@ -297,10 +297,10 @@ class _Starter:
         )
 
 
-def install_crds(kubectl: Kubectl, cert_manager: Path) -> None:
-    """Apply config/crd and cert-manager's CRDs and wait until all are served."""
+def install_crds(kubectl: Kubectl, *further: Path) -> None:
+    """Apply config/crd and directories of other CRDs and wait until all are served."""
     own = f"--kustomize={CHECKOUT / 'config' / 'crd'}"
-    for source in (own, f"--filename={cert_manager}"):
+    for source in (own, *(f"--filename={directory}" for directory in further)):
         kubectl.run("apply", "--server-side", source)
     names = kubectl.run("get", "customresourcedefinitions", "--output=name")
     wait_served(kubectl, names.split())
