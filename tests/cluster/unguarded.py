@@ -30,7 +30,9 @@ def without_admission(kubectl: Kubectl) -> Iterator[None]:
     for configuration in stored:
         metadata = configuration["metadata"]
         configuration["metadata"] = {
-            name: metadata[name] for name in ("name", "labels")
+            name: metadata[name]
+            for name in ("name", "labels", "annotations")
+            if name in metadata
         }
     kubectl.run("delete", *CONFIGURATIONS)
     try:

@@ -52,6 +52,9 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[DeployedCluster]:
             cluster = stack.enter_context(running)
         log_statements(cluster)
         yield cluster
+        with uncaptured(pytestconfig):
+            memory = ", ".join(f"{k} {v}" for k, v in cluster.memory().items())
+            progress.say(f"\nmemory in MiB: {memory}")
         spills = find_spills(cluster.logs, pages=metrics_pages(cluster))
         assert not spills, "\n".join(spills)
 

@@ -20,6 +20,8 @@ class Installation:
         """Stand for `manifests`, a directory relative to the checkout."""
         self.cluster = cluster
         self.manifests = manifests
+        # Where its time begins in the audit log, in bytes.
+        self.since = cluster.audit_size()
 
     def deploy(self) -> None:
         """Apply the manifests as they are and wait until objects are admitted."""

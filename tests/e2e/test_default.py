@@ -1,6 +1,7 @@
 """config/default, with cert-manager: deployed, used, taken away and deployed again."""
 
 import contextlib
+import secrets
 import threading
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -23,9 +24,11 @@ from tests.cluster.objects import (
     password_secret,
 )
 from tests.e2e.installation import Installation
+from tests.e2e.job import connection_secret_moves, service_follows_the_server
 from tests.e2e.pods import certificate_of
 from tests.e2e.rights import ACCOUNTS
 from tests.localcluster.binaries import CHECKOUT
+from tests.localcluster.kubectl import Kubectl
 from tests.localcluster.node.api import Api, ApiError
 from tests.localcluster.probes import wait_until
 
@@ -117,31 +120,7 @@ def test_invalid_samples_are_refused_through_the_service(
 
 @pytest.mark.usefixtures("samples")
 def test_service_follows_the_server_and_goes(installation: Installation) -> None:
-    """From an alias to addresses and away again: every write a Service can need."""
-    kubectl = installation.cluster.kubectl
-    slices = ("endpointslices", "--selector=kubernetes.io/service-name=e2e-db")
-    alias = installation.cluster.dsn.replace("host=", "host=pg.example.test hostaddr=")
-    shared = {"databaseServiceName": "e2e-db", "deletionPolicy": "Delete"}
-    kubectl.apply(
-        documents(
-            dsn_secret("e2e", alias),
-            database_cluster("e2e"),
-            database("e2e", "e2e", **shared),
-        )
-    )
-    kubectl.wait("database/e2e", "condition=Ready")
-    assert kubectl.get("service/e2e-db")["spec"]["type"] == "ExternalName"
-
-    kubectl.apply(documents(dsn_secret("e2e", installation.cluster.dsn)))
-    assert wait_until(lambda: bool(kubectl.get(*slices)["items"]), timeout=60)
-    kubectl.apply(documents(dsn_secret("e2e", alias)))
-    assert wait_until(lambda: not kubectl.get(*slices)["items"], timeout=60)
-
-    kubectl.apply(documents(database("e2e", "e2e", deletionPolicy="Delete")))
-    assert wait_until(
-        lambda: kubectl("get", "service/e2e-db").returncode != 0, timeout=60
-    )
-    kubectl.run("delete", "database/e2e", "databasecluster/e2e", "--timeout=60s")
+    service_follows_the_server(installation.cluster)
 
 
 @pytest.mark.usefixtures("samples")
@@ -149,13 +128,7 @@ def test_connection_secret_of_another_name_takes_the_place_of_the_old_one(
     installation: Installation,
 ) -> None:
     kubectl = installation.cluster.kubectl
-    old, new = "secret/shop-worker-connection", "secret/shop-worker-elsewhere"
-    password = kubectl.get(old)["data"]["password"]
-    patch = '{"spec": {"connectionSecret": {"name": "shop-worker-elsewhere"}}}'
-    kubectl.run("patch", "pgrole/shop-worker", "--type=merge", f"--patch={patch}")
-    assert wait_until(lambda: kubectl("get", old).returncode != 0, timeout=60)
-    assert wait_until(lambda: kubectl("get", new).returncode == 0, timeout=60)
-    assert kubectl.get(new)["data"]["password"] != password
+    connection_secret_moves(kubectl, "shop-worker", old="shop-worker-connection")
 
 
 @pytest.mark.usefixtures("samples")
@@ -232,14 +205,20 @@ def test_object_is_deleted_although_somebody_writes_it_in_between(
 
 
 @pytest.mark.usefixtures("samples")
-def test_without_any_webhook_a_namespace_can_still_be_deleted(
+def test_without_any_webhook_work_goes_on_and_a_namespace_can_be_deleted(
     installation: Installation,
 ) -> None:
     cluster = installation.cluster
     cluster.kubectl.run("create", "namespace", "going")
     going = cluster.kubectl_in("going")
-    role = database_role("going", "main", permissions=[])
-    going.apply(documents(database("going", "main", deletionPolicy="Delete"), role))
+    role = database_role("going", "main", password={"name": "going"})
+    going.apply(
+        documents(
+            password_secret("going", secrets.token_urlsafe()),
+            database("going", "main", deletionPolicy="Delete"),
+            role,
+        )
+    )
     going.run("wait", KINDS, "--all", "--for=condition=Ready", "--timeout=60s")
 
     cluster.own.run("scale", WEBHOOK, "--replicas=0")
@@ -247,6 +226,9 @@ def test_without_any_webhook_a_namespace_can_still_be_deleted(
     try:
         refused = going("apply", "--filename=-", input=documents(database("x", "main")))
         assert "failed calling webhook" in refused.stderr
+        old = fingerprint(going, "going")
+        going.apply(documents(password_secret("going", secrets.token_urlsafe())))
+        assert wait_until(lambda: fingerprint(going, "going") != old, timeout=60)
         cluster.kubectl.run("delete", "namespace", "going", "--timeout=60s")
     finally:
         cluster.own.run("scale", WEBHOOK, "--replicas=2")
@@ -300,6 +282,11 @@ def delete_while_written(installation: Installation, path: str) -> None:
     assert gone
 
 
+def fingerprint(kubectl: Kubectl, role: str) -> str:
+    """Return what a DatabaseRole's status says of its password."""
+    return str(kubectl.get("databaserole", role)["status"]["passwordFingerprint"])
+
+
 def exists(api: Api, path: str) -> bool:
     """Say whether there is an object at a path."""
     try:
@@ -309,7 +296,7 @@ def exists(api: Api, path: str) -> bool:
     return True
 
 
-def objects(kubectl: Any) -> dict[str, tuple[str, Any]]:
+def objects(kubectl: Kubectl) -> dict[str, tuple[str, Any]]:
     """Return uid and spec of every object of ours."""
     return {
         f"{item['kind']}/{item['metadata']['name']}": (

@@ -1,7 +1,5 @@
 """What all the other tests needed of the rights in config/; so these come last."""
 
-from collections.abc import Callable
-
 from tests.e2e import rights
 from tests.localcluster.deployed import DeployedCluster
 
@@ -9,6 +7,7 @@ MANIFESTS = (
     "config/default",
     "config/overlays/no-cert-manager",
     "config/overlays/all-in-one",
+    "config/overlays/namespaced",
 )
 
 
@@ -19,8 +18,5 @@ def test_every_right_was_used(cluster: DeployedCluster) -> None:
     assert rights.unused(granted, cluster.requests()) == []
 
 
-def test_nothing_was_forbidden(
-    cluster: DeployedCluster, say: Callable[[str], None]
-) -> None:
-    say(f"\n  memory in MiB: {cluster.memory()}")
+def test_nothing_was_forbidden(cluster: DeployedCluster) -> None:
     assert rights.refused(cluster.requests_while_installed()) == []
