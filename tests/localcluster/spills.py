@@ -20,7 +20,7 @@ AUDIT_LOG = "audit.log"
 # Binding), certificates, and the id of the key that marks are made with.
 OPEN_KEYS = frozenset(
     {"type", "provider", "host", "port", "username", "database", "sslmode"}
-    | {"ca.crt", "tls.crt", "current"}
+    | {"ca.crt", "tls.crt", "next.crt", "current"}
 )
 # Shorter ones stand in any text.
 SHORTEST = 8
@@ -47,11 +47,14 @@ def secret_texts(audit_log: Path) -> dict[str, str]:
     needles: dict[str, str] = {}
     for event in _events(audit_log):
         reference = event.get("objectRef", {})
-        data = event.get("responseObject", {}).get("data")
+        stored = event.get("responseObject", {})
+        data = stored.get("data")
         if reference.get("resource") != "secrets" or not data:
             continue
+        # Not by the reference, which does not know a name that was generated.
+        metadata = stored["metadata"]
         for key in data.keys() - OPEN_KEYS:
-            what = f"{key} of Secret {reference['namespace']}/{reference['name']}"
+            what = f"{key} of Secret {metadata['namespace']}/{metadata['name']}"
             value = base64.b64decode(data[key])
             for text in (value.decode(errors="ignore"), *_inside(value)):
                 needles |= dict.fromkeys(_forms(text), what)
