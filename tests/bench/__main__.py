@@ -3,11 +3,33 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from tests.bench import admission, items, privileges
 from tests.bench.report import machine
 from tests.localcluster.progress import Progress
+
+
+def _items(progress: Progress, options: argparse.Namespace) -> str:
+    return items.measure(
+        progress, rounds=options.rounds, idle=options.idle, count=options.items
+    )
+
+
+def _admission(progress: Progress, options: argparse.Namespace) -> str:
+    return admission.measure(progress, rounds=options.rounds, creates=options.creates)
+
+
+def _privileges(progress: Progress, options: argparse.Namespace) -> str:
+    return asyncio.run(privileges.measure(progress, rounds=options.rounds))
+
+
+PARTS: Final[Mapping[str, Callable[[Progress, argparse.Namespace], str]]] = {
+    "items": _items,
+    "admission": _admission,
+    "privileges": _privileges,
+}
 
 
 def main() -> None:
@@ -15,25 +37,13 @@ def main() -> None:
     progress = Progress(sys.stderr)
     where = machine()
     options = _options()
-    parts: dict[str, Callable[[], str]] = {
-        "items": lambda: items.measure(
-            progress, rounds=options.rounds, idle=options.idle, count=options.items
-        ),
-        "admission": lambda: admission.measure(
-            progress, rounds=options.rounds, creates=options.creates
-        ),
-        "privileges": lambda: asyncio.run(
-            privileges.measure(progress, rounds=options.rounds)
-        ),
-    }
-    tables = [parts[name]() for name in parts if name in (options.parts or parts)]
+    tables = [PARTS[name](progress, options) for name in options.parts or PARTS]
     Progress(sys.stdout).say("\n\n".join((f"{where}.", *tables)))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    names = ("items", "admission", "privileges")
-    parser.add_argument("parts", nargs="*", choices=[*names, []], help="default: all")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all")
     parser.add_argument("--items", type=int, default=200, help="at once (%(default)s)")
     parser.add_argument("--idle", type=int, default=30, help="singly (%(default)s)")
     parser.add_argument("--creates", type=int, default=1000, help="(%(default)s)")
