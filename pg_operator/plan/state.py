@@ -35,7 +35,8 @@ class Securable(NamedTuple):
 
     `name` is that of the object in its schema, or the wildcard `*`; for a column it is
     the table's, for a function its signature. With a `creator`, `*` is what that role
-    will create (ALTER DEFAULT PRIVILEGES); else it may leave some out, `without`.
+    will create (ALTER DEFAULT PRIVILEGES), in all schemas if it has none; else it may
+    leave some out, `without`.
     """
 
     kind: ObjectKind
@@ -48,7 +49,8 @@ class Securable(NamedTuple):
 
     def __str__(self) -> str:
         if self.creator:
-            place = f"schema {self.database}.{self.schema}"
+            where = f"schema {self.database}.{self.schema}"
+            place = where if self.schema else f"database {self.database}"
             return f"future {self.kind}s of role {self.creator} in {place}"
         parts = (self.database, self.schema, self.name, self.column)
         return ".".join(part for part in parts if part)

@@ -60,7 +60,7 @@ LEFT JOIN pg_catalog.pg_type AS t ON t.oid = s.objid
     AND s.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
 LEFT JOIN pg_catalog.pg_default_acl AS a ON a.oid = s.objid
     AND s.classid = 'pg_catalog.pg_default_acl'::pg_catalog.regclass
-    AND a.defaclobjtype IN ('r', 'S', 'f', 'T')
+    AND a.defaclobjtype IN ('r', 'S', 'f', 'T', 'n')
 LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = coalesce(
     c.relnamespace, p.pronamespace, t.typnamespace, a.defaclnamespace,
     CASE s.classid WHEN 'pg_catalog.pg_namespace'::pg_catalog.regclass
@@ -71,7 +71,8 @@ WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND s.deptype =
       THEN s.dbid = 0 AND s.classid <> 'pg_catalog.pg_database'::pg_catalog.regclass
       ELSE s.dbid = (SELECT oid FROM pg_catalog.pg_database
                      WHERE datname = pg_catalog.current_database()) END
-  AND (n.nspname IS NULL OR n.nspname ~ '^pg_' OR n.nspname = 'information_schema'
+  AND ((n.nspname IS NULL AND a.oid IS NULL) OR n.nspname ~ '^pg_'
+       OR n.nspname = 'information_schema'
        OR EXISTS (SELECT FROM pg_catalog.pg_depend AS d
                   WHERE d.classid = s.classid AND d.objid = s.objid
                     AND d.deptype = 'e'))

@@ -4,7 +4,8 @@ A role's privileges are found from pg_shdepend, which lists for each role the ob
 that it owns (deptype "o") or whose ACL names it ("a"), instead of by opening every ACL
 of the database. A missing ACL means that the owner holds everything; `acldefault` says
 what that is. Members of extensions and the schemas of PostgreSQL itself are left out:
-nothing of ours is granted there.
+nothing of ours is granted there. Default privileges for all schemas are in schema ""; a
+role's own have itself in them, as whom it is that owns what it creates.
 """
 
 from collections import defaultdict
@@ -87,21 +88,23 @@ object AS (
     WHERE classid = 'pg_catalog.pg_type'::pg_catalog.regclass
     UNION ALL
     SELECT CASE d.defaclobjtype WHEN 'r' THEN 'table' WHEN 'S' THEN 'sequence'
-               WHEN 'f' THEN 'function' ELSE 'type' END,
-           d.defaclnamespace, '*', '', r.rolname::text, 0, d.defaclacl
+               WHEN 'f' THEN 'function' WHEN 'T' THEN 'type' ELSE 'schema' END,
+           d.defaclnamespace, '*', '', r.rolname::text,
+           CASE d.defaclnamespace WHEN 0 THEN d.defaclrole ELSE 0 END, d.defaclacl
     FROM named
     JOIN pg_catalog.pg_default_acl AS d ON d.oid = objid
     JOIN pg_catalog.pg_roles AS r ON r.oid = d.defaclrole
     WHERE classid = 'pg_catalog.pg_default_acl'::pg_catalog.regclass
-      AND d.defaclobjtype IN ('r', 'S', 'f', 'T'))
-SELECT DISTINCT o.kind, n.nspname::text, o.name, o.part, o.creator,
+      AND d.defaclobjtype IN ('r', 'S', 'f', 'T', 'n'))
+SELECT DISTINCT o.kind, coalesce(n.nspname::text, ''), o.name, o.part, o.creator,
        a.privilege_type, a.is_grantable, o.owner = a.grantee,
        pg_catalog.pg_get_userbyid(a.grantor)::text
 FROM object AS o
-JOIN pg_catalog.pg_namespace AS n ON n.oid = o.home
+LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = o.home
 CROSS JOIN LATERAL pg_catalog.aclexplode(o.acl) AS a
 WHERE a.grantee = (SELECT oid FROM role)
-  AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND coalesce(n.nspname !~ '^pg_' AND n.nspname <> 'information_schema',
+               o.owner <> a.grantee)
   AND (o.owner <> a.grantee OR %(owned_in)s::text[] IS NULL
        OR n.nspname = ANY (%(owned_in)s))
 """

@@ -37,9 +37,9 @@ def _default_privileges(
     role: sql.Identifier,
 ) -> sql.Composed:
     creators = sql.SQL(", ").join(quote_role(on.creator) for on in operation.on)
-    start = sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA {}").format(
-        creators, quote_name(operation.on[0].schema)
-    )
+    start = sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {}").format(creators)
+    if schema := operation.on[0].schema:
+        start += sql.SQL(" IN SCHEMA {}").format(quote_name(schema))
     kind = _FUTURE_KINDS[operation.kind]
     action = _form(operation, "{} ON {}").format(words, kind, role)
     return sql.SQL("{} {}").format(start, action)
@@ -102,6 +102,7 @@ _KINDS: Final[dict[ObjectKind, sql.SQL]] = {
 }
 
 _FUTURE_KINDS: Final[dict[ObjectKind, sql.SQL]] = {
+    "schema": sql.SQL("SCHEMAS"),
     "table": sql.SQL("TABLES"),
     "sequence": sql.SQL("SEQUENCES"),
     "function": sql.SQL("ROUTINES"),

@@ -26,7 +26,7 @@ class Entry:
 
     `permission` is what may be granted there now, if anything, by the Database `source`
     that the database belongs to; `kept` is the part of the recorded scope to leave
-    alone.
+    alone. What is not, and in a database that it `must_enter` all else, is revoked.
     """
 
     database: DatabaseState
@@ -57,11 +57,11 @@ async def observe_entries(
     for observed in states:
         state = context.foresight.database(link.server, observed)
         permission = permissions.get(state.name)
-        if permission is None:
-            entries.append(Entry(state, must_enter=state.name in others))
-        else:
+        entry = Entry(state)
+        if permission is not None:
             cluster = spec.database_cluster_ref.name
-            entries.append(_judge(context, key, cluster, permission, state, recorded))
+            entry = _judge(context, key, cluster, permission, state, recorded)
+        entries.append(replace(entry, must_enter=state.name in others))
     return entries
 
 

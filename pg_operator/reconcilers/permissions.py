@@ -115,7 +115,8 @@ async def _resolve_entry(
     """Look inside a database where something is to be granted or revoked."""
     name, permission = entry.database.name, entry.permission
     version = link.server.version_number
-    if not entry.database.exists or (permission is None and entry.kept):
+    waits = permission is None and entry.kept and not entry.must_enter
+    if waits or not entry.database.exists:
         return Resolved(scope=entry.kept, pending=entry.pending)
     if entry.database.allow_connections is not True:
         return _leave_shut(entry, observed, "the database does not accept connections")

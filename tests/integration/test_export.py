@@ -161,7 +161,7 @@ async def test_what_objects_cannot_say_is_said_beside_them(
         "its password is not in here",
         "language plpgsql",
         "what is in database 'postgres'",
-        "default privileges on new relations",
+        f"future tables of role {existing['owner']} in database",
         "USAGE on schema Legacy",
         "SELECT on table secret of schema Legacy",
         f"granted by '{existing['writer']}', who is not the owner: CONNECT",

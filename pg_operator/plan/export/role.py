@@ -174,6 +174,8 @@ def _unsaid(
             why = _NO_DATABASE
         elif on.schema and on.schema not in database.schemas:
             why = "the Database does not list the schema"
+        elif on.creator and not on.schema:
+            why = "`*` is of one schema, and this of all"
         elif on.creator:
             why = (
                 "`*` would need the same for every object that exists and for all "
