@@ -27,6 +27,7 @@ CONCURRENT_CREATIONS: Final = 2
 SHORTEST_STATEMENT: Final = 10.0
 LOGIN_TRIGGERS: Final = 170000
 TRANSACTION_TIMEOUT: Final = 170000
+REPLACED: Final = "the connections to this server were replaced"
 _LOST: Final = (ServerUnreachable, ServerRefused, AuthenticationFailed)
 
 
@@ -68,6 +69,7 @@ class ServerConnections:
         self._scarce: set[str] = set()
         self._identifier: str | None = None
         self._closed = False
+        self._is_replaced = False
         self._session: dict[str, str] = {}
         if read_only:
             self._session["default_transaction_read_only"] = "on"
@@ -88,6 +90,9 @@ class ServerConnections:
                 try:
                     yield connection
                 except (psycopg.Error, ServerUnreachable) as error:
+                    if self._is_replaced:
+                        # That we hung up says nothing about the server.
+                        raise Transient(REPLACED) from None
                     elsewhere = name != self._dsn.dbname
                     raise _failure(error, elsewhere=elsewhere) from None
                 finally:
@@ -128,6 +133,15 @@ class ServerConnections:
             connection.hang_up()
         await self.close()
 
+    async def replace(self) -> None:
+        """Close everything at once, for nothing leads to this server any more.
+
+        Whoever is at work, or asks from now on, is to look again: a server that hangs
+        would keep them for hours.
+        """
+        self._is_replaced = True
+        await self.give_up()
+
     async def _close_if(self, condition: Callable[[_Idle], bool]) -> None:
         closing = [idle for idle in self._idle if condition(idle)]
         self._idle = [idle for idle in self._idle if not condition(idle)]
@@ -137,7 +151,7 @@ class ServerConnections:
     async def _take(self, database: str) -> Connection:
         if self._closed:
             # The DSN changed while this was under way: the next look uses the new one.
-            raise Transient("the connections to this server were replaced")
+            raise Transient(REPLACED)
         while idle := self._newest(database):
             self._idle.remove(idle)
             if await _is_alive(idle.connection):

@@ -125,7 +125,7 @@ class Servers:
         """Close what belongs to a DatabaseCluster that is gone."""
         if entry := self._entries.pop(cluster_name, None):
             async with entry.lock:
-                await _close(entry.link)
+                await _replace(entry.link)
 
     async def close_idle(self, *, older_than: float) -> None:
         """Close the connections that nobody has used for that many seconds."""
@@ -162,13 +162,14 @@ class Servers:
             if old is not None and unavailable.reason is Reason.SERVER_UNREACHABLE:
                 # CREATE and DROP DATABASE would wait for it for hours.
                 await old.connections.give_up()
-            await _close(old)
+            else:
+                await _replace(old)
             raise
         # Only now: `lost` may have told objects to wait while the probe ran.
         failure = entry.failure
         entry.link, entry.failure = link, None
         if old is not None and old.connections is not link.connections:
-            await _close(old)
+            await _replace(old)
         if failure is not None or (old is not None and old.source != link.source):
             self._on_change(cluster["metadata"]["name"])
         return link
@@ -272,9 +273,9 @@ def check_identity(cluster: Object, server: Server) -> None:
     )
 
 
-async def _close(link: Link | None) -> None:
+async def _replace(link: Link | None) -> None:
     if link is not None:
-        await link.connections.close()
+        await link.connections.replace()
 
 
 def _unavailable(error: PostgresError) -> Unavailable:

@@ -51,7 +51,11 @@ class Stage:
     async def read_secret(self, namespace: str, name: str) -> SecretData | None:
         """Return a Secret of this stage."""
         data = self.secrets.get((namespace, name))
-        return None if data is None else SecretData(namespace, name, "1", data)
+        if data is None:
+            return None
+        # Another content is another version, as it is where Secrets are stored.
+        version = str(hash(tuple(sorted(data.items()))))
+        return SecretData(namespace, name, version, data)
 
     async def get(self, path: str) -> Object | None:
         """Return a CRD; nothing else is here that is asked for by its path."""

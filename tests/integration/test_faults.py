@@ -9,9 +9,9 @@ import pytest
 from psycopg import conninfo
 
 from pg_operator.postgres.errors import ServerUnreachable
-from pg_operator.reconcilers.outcome import Key
+from pg_operator.reconcilers.outcome import Key, Outcome
 from tests.integration.postgres_bed import Bed
-from tests.integration.reconcile_bed import MAIN, Stage, on_stage
+from tests.integration.reconcile_bed import MAIN, OPERATOR, Stage, on_stage
 from tests.localcluster.faults import Accident, Fault, Wire
 from tests.localcluster.postgres import PostgresServer
 
@@ -155,6 +155,18 @@ async def test_server_that_falls_silent_is_given_up(
         await session.execute("SELECT")
 
 
+async def freeze_while_creating(
+    stage: Stage, wire: Wire, database: Key
+) -> "asyncio.Task[tuple[str, str, Outcome]]":
+    """Have the server fall silent in the creation of a database, which goes on."""
+    await stage.reconcile(CLUSTER)
+    wire.at(b"CREATE DATABASE", "silent after")
+    creating = asyncio.create_task(stage.reconcile(database))
+    while wire.is_due():  # noqa: ASYNC110 (the wire has no event for it)
+        await asyncio.sleep(0.01)
+    return creating
+
+
 @pytest.mark.usefixtures("readable")
 async def test_server_that_falls_silent_in_a_slow_statement_is_given_up_with_a_probe(
     wired: tuple[Stage, Wire], bed: Bed
@@ -162,13 +174,34 @@ async def test_server_that_falls_silent_in_a_slow_statement_is_given_up_with_a_p
     """How long a database takes nobody knows; a probe knows if its server lives."""
     stage, wire = wired
     keys = declare(stage, bed)
-    await stage.reconcile(CLUSTER)
-    wire.at(b"CREATE DATABASE", "silent after")
-    creating = asyncio.create_task(stage.reconcile(keys[0]))
-    while wire.is_due():  # noqa: ASYNC110 (the wire has no event for it)
-        await asyncio.sleep(0.01)
+    creating = await freeze_while_creating(stage, wire, keys[0])
     assert (await stage.reconcile(CLUSTER))[0] == "ServerUnreachable"
     assert (await creating)[0] == "ClusterUnavailable"
     wire.fault = "none"
+    await settle(stage, keys)
+    await assert_standing(stage, bed)
+
+
+@pytest.mark.usefixtures("readable")
+@pytest.mark.parametrize("end", ["another DSN", "deletion"])
+async def test_slow_statement_on_a_frozen_server_ends_with_its_dsn(
+    wired: tuple[Stage, Wire], server: PostgresServer, bed: Bed, end: str
+) -> None:
+    """Nobody waits for hours for a server that no DatabaseCluster leads to."""
+    stage, wire = wired
+    keys = declare(stage, bed)
+    creating = await freeze_while_creating(stage, wire, keys[0])
+    if end == "deletion":
+        stage.remove(CLUSTER)
+    direct = server.admin_dsn
+    stage.secrets[OPERATOR, "dsn"] = {"connection": direct.encode()}
+    await stage.reconcile(CLUSTER)
+    assert (await creating)[0] != "Reconciled"
+    if end == "deletion":
+        stage.uid_prefix = "another"
+        stage.put("DatabaseCluster", "main", {"connection": {"name": "dsn"}})
+        await stage.reconcile(CLUSTER)
+    links = stage.context.servers.links()
+    assert [*links] == ["main"], "the end of the old sessions says nothing of the new"
     await settle(stage, keys)
     await assert_standing(stage, bed)
