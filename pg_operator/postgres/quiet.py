@@ -4,14 +4,14 @@ A verifier is no password, but whoever has it can try passwords against it at le
 """
 
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Final
 
 from psycopg import sql
 
 from pg_operator.postgres.connection import Connection
 
-# Only a superuser may change these.
+# A superuser may change these, and from 15 on who was granted SET on them.
 _SILENCE: Final = {
     "log_statement": "none",
     "log_min_error_statement": "panic",
@@ -22,20 +22,44 @@ _SILENCE: Final = {
 }
 
 
+PARAMETER_PRIVILEGES: Final = 150000
+_MAY_SET: Final = sql.SQL(
+    "SELECT name FROM unnest(%s::text[]) AS name"
+    " WHERE has_parameter_privilege(name, 'SET')"
+)
+
+
 @contextlib.asynccontextmanager
 async def unlogged(connection: Connection) -> AsyncGenerator[None]:
     """Let the server log no statement until the block ends, within a transaction.
 
-    After a failure the settings end with the transaction.
+    Settings that the login may not change stay as they are. After a failure they end
+    with the transaction.
     """
-    settings = [
-        (sql.Identifier(*name.split(".")), sql.Literal(value))
-        for name, value in _SILENCE.items()
-    ]
-    set_local = sql.SQL("SET LOCAL {} TO {}")
-    silence = [set_local.format(name, value) for name, value in settings]
-    await connection.execute(sql.SQL("; ").join(silence))
+    names = await _changeable(connection)
+    if not names:
+        yield
+        return
+    await _set_local(connection, {name: sql.Literal(_SILENCE[name]) for name in names})
     yield
-    default = sql.SQL("DEFAULT")
-    speak = [set_local.format(name, default) for name, _ in settings]
-    await connection.execute(sql.SQL("; ").join(speak))
+    await _set_local(connection, dict.fromkeys(names, sql.DEFAULT))
+
+
+async def _changeable(connection: Connection) -> list[str]:
+    if connection.info.parameter_status("is_superuser") == "on":
+        return list(_SILENCE)
+    if connection.info.server_version < PARAMETER_PRIVILEGES:
+        return []
+    cursor = await connection.execute(_MAY_SET, [list(_SILENCE)])
+    return [name for (name,) in await cursor.fetchall()]
+
+
+async def _set_local(
+    connection: Connection, settings: Mapping[str, sql.Composable]
+) -> None:
+    set_local = sql.SQL("SET LOCAL {} TO {}")
+    statements = [
+        set_local.format(sql.Identifier(*name.split(".")), value)
+        for name, value in settings.items()
+    ]
+    await connection.execute(sql.SQL("; ").join(statements))

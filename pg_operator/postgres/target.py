@@ -50,7 +50,7 @@ class Target:
             async with contextlib.AsyncExitStack() as around:
                 if isinstance(operation, GrantOrRevoke):
                     await lock_tables(connection, operation)
-                if self.server.superuser and _sets_password(operation):
+                if _sets_password(operation):
                     await around.enter_async_context(unlogged(connection))
                 await connection.execute(statement)
         except psycopg.Error as error:

@@ -123,5 +123,13 @@ def administer(bed: HasPostgres, dbname: str, *statements: str) -> list[Any]:
 
 
 def log_statements(bed: HasPostgres) -> None:
-    """Have every statement of the operator's login logged, and nobody else's."""
-    administer(bed, "postgres", f"ALTER ROLE {ADMIN} SET log_statement = 'all'")
+    """Have every statement of the operator's login logged that it does not keep out.
+
+    Nobody else's are. What it may keep out is what is stored of passwords.
+    """
+    administer(
+        bed,
+        "postgres",
+        f"ALTER ROLE {ADMIN} SET log_statement = 'all'",
+        f"GRANT SET ON PARAMETER log_statement, log_min_error_statement TO {ADMIN}",
+    )

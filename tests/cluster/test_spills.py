@@ -6,12 +6,16 @@ import secrets
 import pytest
 from psycopg import conninfo
 
+from pg_operator.postgres.marks import PREFIX
 from tests.cluster.objects import documents, dsn_secret, password_secret
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.kubectl import Kubectl
 from tests.localcluster.spills import find_spills
 
-VERIFIER = "SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0c2FsdA==$a:b"
+SHOWN = {
+    "a verifier": "SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0c2FsdA==$a:b",
+    "a mark": f"{PREFIX} v1 0a1b2c c2VhbGVk",
+}
 
 
 @pytest.mark.parametrize(
@@ -32,6 +36,7 @@ def test_secret_that_shows_is_found_wherever_it_came_from(
     for text in (password, other, dsn, base64.b64encode(password.encode()).decode()):
         found = find_spills(cluster.logs, pages={"a page": form.format(text)})
         assert any(one.startswith("a page shows ") for one in found), text
-    found = find_spills(cluster.logs, pages={"a page": form.format(VERIFIER)})
-    assert "a page shows a verifier" in found
+    for what, text in SHOWN.items():
+        found = find_spills(cluster.logs, pages={"a page": form.format(text)})
+        assert found == [f"a page shows {what}"]
     assert find_spills(cluster.logs, pages={"a page": form.format("x")}) == []

@@ -4,6 +4,7 @@ import asyncio
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from pg_operator.api.secret import SecretText
 from pg_operator.plan.deletion import deletion_role
@@ -33,9 +34,12 @@ from pg_operator.postgres.observe_dependencies import (
     observe_is_plain,
 )
 from pg_operator.postgres.observe_privileges import observe_holdings
+from pg_operator.postgres.quiet import PARAMETER_PRIVILEGES
 from tests.integration.postgres_bed import (
     PASSWORD,
     Bed,
+    open_bed,
+    run_as_superuser,
 )
 from tests.localcluster.postgres import PostgresServer
 
@@ -142,6 +146,34 @@ async def test_password_never_reaches_the_servers_log(
     assert f'ALTER ROLE "{role}" PASSWORD' in log
     assert PASSWORD not in log
     assert "new § password" not in log
+
+
+async def test_verifier_is_not_logged_by_a_login_that_may_keep_it_out(
+    bed: Bed, server: PostgresServer
+) -> None:
+    if bed.server.version_number < PARAMETER_PRIVILEGES:
+        pytest.skip("up to PostgreSQL 14 only a superuser can be that")
+    login = bed.name("discreet")
+    await run_as_superuser(
+        server.superuser_dsn,
+        f"CREATE ROLE {login} LOGIN CREATEDB CREATEROLE",
+        f"ALTER ROLE {login} PASSWORD 'discreet-login-canary'",
+        f"GRANT SET ON PARAMETER log_statement, log_min_error_statement TO {login}",
+    )
+    dsn = make_conninfo(server.admin_dsn, user=login, password="discreet-login-canary")
+    role = bed.name("app")
+    before = server.log.stat().st_size
+    async with open_bed(dsn) as theirs:
+        await theirs.create_role(role)
+        change = theirs.password("new § password", role=role)
+        await theirs.apply(AlterRole(role, password=change))
+        with pytest.raises(Rejected):
+            await theirs.apply(AlterRole(bed.name("nobody"), password=change))
+    with server.log.open(encoding="utf-8", errors="replace") as log:
+        log.seek(before)
+        said = log.read()
+    assert f'COMMENT ON ROLE "{role}"' in said
+    assert "SCRAM-SHA-256$" not in said
 
 
 async def test_role_and_its_mark_come_to_be_together(bed: Bed) -> None:

@@ -15,6 +15,8 @@ from urllib.parse import quote
 import psycopg
 from psycopg import conninfo
 
+from pg_operator.postgres import marks
+
 AUDIT_LOG = "audit.log"
 # What a Secret holds that may be seen: the rest of a connection Secret (Service
 # Binding), certificates, and the id of the key that marks are made with.
@@ -24,8 +26,10 @@ OPEN_KEYS = frozenset(
 )
 # Shorter ones stand in any text.
 SHORTEST = 8
-# A verifier as PostgreSQL keeps it. The server may have logged one itself.
+# What PostgreSQL keeps of a password.
 VERIFIER = re.compile(r"SCRAM-SHA-256\$\d+:|\bmd5[0-9a-f]{32}\b")
+# A literal that every object has on the server; only the server may log it.
+MARK = re.compile(rf"{re.escape(marks.PREFIX)} \w+ \S+ \S+")
 SERVERS_LOG = "postgres.log"
 
 
@@ -101,6 +105,8 @@ def _events(audit_log: Path) -> Iterator[dict[str, Any]]:
 
 def _shown(where: str, text: str, needles: Mapping[str, str]) -> set[str]:
     shown = {what for needle, what in needles.items() if needle in text}
-    if Path(where).name != SERVERS_LOG and VERIFIER.search(text):
+    if VERIFIER.search(text):
         shown.add("a verifier")
+    if Path(where).name != SERVERS_LOG and MARK.search(text):
+        shown.add("a mark")
     return shown
