@@ -34,13 +34,16 @@ class Writes:
 
 @dataclass(slots=True)
 class Statements:
-    """What the operator's login wrote in SQL, and what that cost transaction ids.
+    """What the operator's login sent and wrote in SQL, and what that cost.
 
-    `transaction_ids` counts those of the whole server, whoever took them.
+    `transaction_ids` counts those of the whole server, whoever took them; `wal_bytes`
+    are its login's, of reading as well.
     """
 
+    calls: int = 0
     written: Counter[str] = field(default_factory=Counter)
     transaction_ids: int = 0
+    wal_bytes: int = 0
 
 
 def reconciles(bed: LocalCluster) -> Counter[str]:
@@ -107,13 +110,15 @@ def counted_statements(bed: LocalCluster) -> Iterator[Statements]:
         statements = Statements()
         yield statements
         statements.transaction_ids = _next_transaction_id(bed) - before
-    for query, calls in administer(
+    for query, calls, wal_bytes in administer(
         bed,
         "postgres",
-        "SELECT query, calls FROM pg_stat_statements AS s"
+        "SELECT query, calls, wal_bytes FROM pg_stat_statements AS s"
         f" JOIN pg_roles AS r ON r.oid = s.userid AND rolname = '{ADMIN}'"
         " WHERE toplevel",
     ):
+        statements.calls += calls
+        statements.wal_bytes += int(wal_bytes)
         if not READING.match(query):
             statements.written[query] += calls
 
