@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Callable
-from typing import Final, TextIO
+from collections.abc import Callable, Mapping
+from typing import BinaryIO, Final, TextIO
 
 import click
 
@@ -15,12 +15,18 @@ from pg_operator.api.names import (
 )
 from pg_operator.api.secret import SecretText
 from pg_operator.cli.manifests import write_manifests
-from pg_operator.cli.options import DSN_VARIABLE, dsn_file, read_dsn
+from pg_operator.cli.options import (
+    DSN,
+    DSN_VARIABLE,
+    read_connection,
+    server_options,
+)
 from pg_operator.plan.export import Choices, Export, Inventory
 from pg_operator.plan.export import export as export_inventory
 from pg_operator.postgres.connect import ServerConnections
 from pg_operator.postgres.dsn import drop_libpq_variables, parse_dsn
 from pg_operator.postgres.errors import PostgresError
+from pg_operator.postgres.tls import Certificates
 from pg_operator.reconcilers.inventory import observe_inventory
 
 _HEAD: Final = (
@@ -46,7 +52,7 @@ def _checked(
 
 
 @click.command()
-@dsn_file
+@server_options
 @click.option(
     "-n",
     "--namespace",
@@ -83,6 +89,7 @@ def _checked(
 def export(
     *,
     dsn_file: TextIO | None,
+    ca_file: BinaryIO | None,
     namespace: str,
     cluster: str,
     secret: str,
@@ -95,8 +102,8 @@ def export(
     server is only read; what cannot be said by objects is said in comments.
     """
     drop_libpq_variables(os.environ)
-    dsn = read_dsn(dsn_file)
-    if dsn is None:
+    connection = read_connection(dsn_file, ca_file)
+    if connection is None:
         raise click.UsageError(f"Give --dsn-file, or the DSN in ${DSN_VARIABLE}.")
     choices = Choices(
         cluster=cluster,
@@ -106,7 +113,7 @@ def export(
         roles=frozenset(roles) or None,
     )
     try:
-        inventory = asyncio.run(_observe(dsn, choices))
+        inventory = asyncio.run(_observe(connection, choices))
     except PostgresError as error:
         raise click.ClickException(str(error)) from None
     exported = export_inventory(inventory, choices)
@@ -116,8 +123,12 @@ def export(
     click.echo(_summary(exported), err=True)
 
 
-async def _observe(dsn: SecretText, choices: Choices) -> Inventory:
-    parsed = parse_dsn(dsn, allow_loopback=True)
+async def _observe(connection: Mapping[str, bytes], choices: Choices) -> Inventory:
+    parsed = parse_dsn(
+        SecretText(connection[DSN].decode()),
+        allow_loopback=True,
+        certificates=Certificates.of_secret(connection),
+    )
     connections = ServerConnections(parsed, read_only=True)
     try:
         return await observe_inventory(connections, parsed, choices)

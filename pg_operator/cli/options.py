@@ -1,15 +1,22 @@
 """Options that several commands have."""
 
 import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
-from typing import Final, TextIO
+from typing import BinaryIO, Final, TextIO, TypeVar
 
 import click
 
-from pg_operator.api.secret import SecretText
 from pg_operator.api.values import parse_duration
+from pg_operator.postgres.errors import InvalidDSN
+from pg_operator.postgres.tls import CA, Certificates
 
 DSN_VARIABLE: Final = "PGOP_ADMIN_DSN"
+# The key of a connection Secret that has the DSN, unless a spec names another.
+DSN: Final = "connection"
+
+T = TypeVar("T")
 
 
 class Address(click.ParamType[tuple[str, int]]):
@@ -88,16 +95,48 @@ namespace = click.option(
     show_envvar=True,
     help="The operator's own namespace.",
 )
-dsn_file = click.option(
+_DSN_FILE: Final = click.option(
     "--dsn-file",
     type=click.File(encoding="utf-8"),
     help=f"A file with the server's DSN. Default: what ${DSN_VARIABLE} holds.",
 )
+_CA_FILE: Final = click.option(
+    "--ca-file",
+    type=click.File("rb"),
+    help="A PEM file with the CAs that vouch for the server, as ca.crt beside a DSN.",
+)
 
 
-def read_dsn(file: TextIO | None) -> SecretText | None:
-    """Return the DSN of `dsn_file`, or else of the environment; None without both."""
-    if file is not None:
-        return SecretText(file.read().strip())
-    text = os.environ.get(DSN_VARIABLE)
-    return SecretText(text) if text else None
+def server_options(command: Callable[..., T]) -> Callable[..., T]:
+    """Give a command the options that `read_connection` takes."""
+    return _DSN_FILE(_CA_FILE(command))
+
+
+def read_connection(
+    dsn_file: TextIO | None, ca_file: BinaryIO | None
+) -> Mapping[str, bytes] | None:
+    """Return what a connection Secret would hold; None when there is no DSN.
+
+    The DSN is that of the file, or else of the environment.
+
+    Raises:
+        click.ClickException: there are CAs and no DSN, or the file holds none.
+    """
+    text = os.environ.get(DSN_VARIABLE) if dsn_file is None else dsn_file.read()
+    if dsn_file is None and not text:
+        if ca_file is not None:
+            raise click.ClickException(
+                f"--ca-file needs --dsn-file, or the DSN in ${DSN_VARIABLE}"
+            )
+        return None
+    return {DSN: (text or "").strip().encode(), **_read_ca(ca_file)}
+
+
+def _read_ca(file: BinaryIO | None) -> Mapping[str, bytes]:
+    if file is None:
+        return {}
+    data = {CA: file.read()}
+    with suppress(InvalidDSN):
+        if Certificates.of_secret(data).ca is not None:
+            return data
+    raise click.ClickException("the file of --ca-file must hold certificates in PEM")

@@ -2,16 +2,15 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import groupby
-from typing import Any, Final, TextIO
+from typing import Any, BinaryIO, Final, TextIO
 
 import click
 
-from pg_operator.api.secret import SecretText
 from pg_operator.cli.documents import BadDocuments, Documents, read_documents
-from pg_operator.cli.options import dsn_file, read_dsn
+from pg_operator.cli.options import read_connection, server_options
 from pg_operator.cli.printable import printable
 from pg_operator.cli.read_only import ReadOnly
 from pg_operator.cli.world import World, world_of_cluster, world_of_server
@@ -24,6 +23,7 @@ from pg_operator.reconcilers.progress import Blocked
 
 CHANGES: Final = 2  # the exit code when there is something to do
 
+Connection = Mapping[str, bytes]
 Plans = list[tuple[Key, Draft | Blocked]]
 
 
@@ -63,9 +63,14 @@ class _Command(click.Command):
     show_default=True,
     help="The operator's own namespace.",
 )
-@dsn_file
+@server_options
 def plan(
-    *, file: TextIO, namespace: str, operator_namespace: str, dsn_file: TextIO | None
+    *,
+    file: TextIO,
+    namespace: str,
+    operator_namespace: str,
+    dsn_file: TextIO | None,
+    ca_file: BinaryIO | None,
 ) -> None:
     """Print the SQL that applying a file would come to; nothing is changed.
 
@@ -78,8 +83,9 @@ def plan(
     drop_libpq_variables(os.environ)
     try:
         documents = read_documents(file.read(), namespace=namespace)
+        connection = read_connection(dsn_file, ca_file)
         plans = asyncio.run(
-            _plan(documents, read_dsn(dsn_file), operator_namespace=operator_namespace)
+            _plan(documents, connection, operator_namespace=operator_namespace)
         )
     except (BadDocuments, KubernetesError, PostgresError, ValueError) as error:
         lines = map(printable, str(error).splitlines())
@@ -95,10 +101,10 @@ def plan(
 
 
 async def _plan(
-    documents: Documents, dsn: SecretText | None, *, operator_namespace: str
+    documents: Documents, connection: Connection | None, *, operator_namespace: str
 ) -> Plans:
     plans: Plans = []
-    async with _world(documents, dsn, operator_namespace) as world:
+    async with _world(documents, connection, operator_namespace) as world:
         keys = [key for key in documents.objects if key.kind != "DatabaseCluster"]
         await world.foresee(keys)
         for key in keys:
@@ -111,10 +117,10 @@ async def _plan(
 
 @asynccontextmanager
 async def _world(
-    documents: Documents, dsn: SecretText | None, operator_namespace: str
+    documents: Documents, connection: Connection | None, operator_namespace: str
 ) -> AsyncIterator[World]:
-    if dsn is not None:
-        async with world_of_server(documents, dsn) as world:
+    if connection is not None:
+        async with world_of_server(documents, connection) as world:
             yield world
         return
     async with (

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from pg_operator.api.secret import SecretText
 from pg_operator.api.specs import PLURALS
 from pg_operator.cli.documents import Documents, check_documents
+from pg_operator.cli.options import DSN
 from pg_operator.cli.read_only import NEW, ReadOnly, show_secret, show_secrets
 from pg_operator.kube.client import core_path, object_path
 from pg_operator.postgres.marks import Keyring
@@ -23,7 +23,6 @@ from pg_operator.runtime.cache import Cache
 
 # Where the DSN lies for those who have no API server.
 _PLACE: Final = ("pg-operator", "dsn")
-_DSN_KEY: Final = "connection"
 
 
 class World:
@@ -99,9 +98,11 @@ class World:
 
 @contextlib.asynccontextmanager
 async def world_of_server(
-    documents: Documents, dsn: SecretText
+    documents: Documents, connection: Mapping[str, bytes]
 ) -> AsyncIterator[World]:
     """Give what there is without an API server: every DatabaseCluster is the DSN's.
+
+    `connection` is what a connection Secret would hold.
 
     One that stands in no document lets its objects adopt what they ask for: whoever
     has the DSN may. Marks cannot be opened, and passwords are taken for new ones.
@@ -115,13 +116,13 @@ async def world_of_server(
     for place, keys in _passwords(documents):
         if place not in documents.secrets:
             show_secret(kubernetes, place, dict.fromkeys(keys, b"unknown"))
-    show_secret(kubernetes, _PLACE, {_DSN_KEY: dsn.reveal().strip().encode()})
-    connection = {"name": _PLACE[1], "key": _DSN_KEY}
+    show_secret(kubernetes, _PLACE, connection)
+    reference = {"name": _PLACE[1], "key": DSN}
     objects = dict(documents.objects)
     for name in _clusters(documents):
         key = Key("DatabaseCluster", "", name)
         known = objects.get(key, {"metadata": {"name": name}, "spec": {}})
-        objects[key] = {**known, "spec": {**known["spec"], "connection": connection}}
+        objects[key] = {**known, "spec": {**known["spec"], "connection": reference}}
     cache = _cache(objects, {})
     async with _context(
         kubernetes,

@@ -3,16 +3,14 @@
 import signal
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from certs.issue import issue_authority, issue_leaf
+from tests.localcluster.certificates import issue_for
 from tests.localcluster.processes import Component, Process, Supervisor
 
 HOST = "127.0.0.1"
 CONTROLLER = "controller"
 WEBHOOK = "webhook"
-LIFETIME = timedelta(days=365)
 READY_SECONDS = 60.0
 
 
@@ -146,17 +144,7 @@ def start_webhook(
 def issue_webhook_certificate(directory: Path) -> bytes:
     """Write tls.crt and tls.key for loopback; return the authority's certificate."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    now = datetime.now(UTC)
-    authority = issue_authority(
-        common_name="pg-operator test bed", now=now, lifetime=LIFETIME
-    )
-    leaf = issue_leaf(
-        authority,
-        dns_names=["pg-operator-webhook.pg-operator-system.svc"],
-        ip_addresses=[HOST],
-        now=now,
-        lifetime=LIFETIME,
-    )
+    authority, leaf = issue_for(["pg-operator-webhook.pg-operator-system.svc"])
     (directory / "tls.crt").write_bytes(leaf.certificate_pem)
     key = directory / "tls.key"
     key.touch(mode=0o600)

@@ -1,14 +1,12 @@
 """TLS for a server of the bed: a certificate of its own, and no session without."""
 
 import os
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from certs.issue import issue_authority, issue_leaf
+from tests.localcluster.certificates import issue_for
 from tests.localcluster.postgres_files import Account
 
 SETTINGS = {"ssl": "on", "ssl_cert_file": "server.crt", "ssl_key_file": "server.key"}
-LIFETIME = timedelta(days=2)
 
 
 def require_tls(data: Path, *, hosts: list[str], account: Account | None) -> bytes:
@@ -16,17 +14,7 @@ def require_tls(data: Path, *, hosts: list[str], account: Account | None) -> byt
 
     Returns the certificate of the authority that signed it.
     """
-    now = datetime.now(UTC)
-    authority = issue_authority(
-        common_name="pg-operator test bed", now=now, lifetime=LIFETIME
-    )
-    leaf = issue_leaf(
-        authority,
-        dns_names=hosts,
-        ip_addresses=["127.0.0.1"],
-        now=now,
-        lifetime=LIFETIME,
-    )
+    authority, leaf = issue_for(hosts)
     key = data / "server.key"
     key.touch(mode=0o600)
     key.write_bytes(leaf.private_key_pem)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from pg_operator.api.conditions import Reason
 from pg_operator.api.validation import refusal, validate_databaserole
@@ -159,3 +159,29 @@ def test_refused_file_ends_with_the_exit_code_of_errors(tmp_path: Path) -> None:
     arguments = ["plan", "-f", str(file)]
     result = CliRunner().invoke(main, arguments, env={"PGOP_ADMIN_DSN": "unused"})
     assert (result.exit_code, "spec.roleName" in result.output) == (1, True)
+
+
+@pytest.mark.parametrize("content", ["", "no PEM"])
+@pytest.mark.parametrize("command", ["plan", "export"])
+def test_file_without_a_ca_is_refused(
+    tmp_path: Path, command: str, content: str
+) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_text(content)
+    environment = {"PGOP_ADMIN_DSN": "host=pg.example.test user=u password=p"}
+    result = _with_ca(command, ca, environment)
+    assert (result.exit_code, "certificates in PEM" in result.output) == (1, True)
+
+
+@pytest.mark.parametrize("command", ["plan", "export"])
+def test_ca_without_a_dsn_says_what_it_is_for(tmp_path: Path, command: str) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.touch()
+    result = _with_ca(command, ca, {"PGOP_ADMIN_DSN": ""})
+    assert (result.exit_code, "--dsn-file" in result.output) == (1, True)
+
+
+def _with_ca(command: str, ca: Path, environment: dict[str, str]) -> Result:
+    options = {"plan": "--filename=-", "export": "--namespace=shop"}
+    arguments = [command, options[command], f"--ca-file={ca}"]
+    return CliRunner(env=environment).invoke(main, arguments, input=role())
