@@ -195,7 +195,13 @@ async def test_flow_ends_the_same_after_a_crash_at_any_step(
     server: PostgresServer, flow: str, *, is_slow: bool
 ) -> None:
     undisturbed, whole = await play(server, flow)
-    for last in moments(whole.steps, is_slow=is_slow):
+    differences = []
+    kills = moments(whole.steps, is_slow=is_slow)
+    for last in kills:
         state, life = await play(server, flow, last=last)
         assert life.is_over
-        assert state == undisturbed, f"died after {last}: {life.steps[-3:]}"
+        if state != undisturbed:
+            # All of them are told at the end: a whole run takes its time.
+            differences.append((life.steps[-3:], sorted(state ^ undisturbed)))
+    print(f"{flow}: {len(kills)} kills, {len(differences)} differences")  # noqa: T201
+    assert differences == []
