@@ -25,6 +25,7 @@ from pg_operator.postgres.translate import translate
 CONCURRENT_CREATIONS: Final = 2
 # Seconds that we wait for a sign of life.
 SHORTEST_STATEMENT: Final = 10.0
+JUST_NOW: Final = 1.0
 LOGIN_TRIGGERS: Final = 170000
 TRANSACTION_TIMEOUT: Final = 170000
 REPLACED: Final = "the connections to this server were replaced"
@@ -154,7 +155,7 @@ class ServerConnections:
             raise Transient(REPLACED)
         while idle := self._newest(database):
             self._idle.remove(idle)
-            if await _is_alive(idle.connection):
+            if _was_alive_just_now(idle) or await _is_alive(idle.connection):
                 return idle.connection
         while len(self._idle) + self._busy > self._max_connections:
             await self._idle.pop(self._least_useful()).connection.close()
@@ -243,6 +244,12 @@ def _may_skip_triggers(connection: Connection) -> bool:
     info = connection.info
     is_superuser = info.parameter_status("is_superuser") == "on"
     return is_superuser and info.server_version >= LOGIN_TRIGGERS
+
+
+def _was_alive_just_now(idle: _Idle) -> bool:
+    """Tell whether asking would find out no more than the next statement does."""
+    now = asyncio.get_running_loop().time()
+    return now - idle.since < JUST_NOW and not idle.connection.has_heard()
 
 
 async def _is_alive(connection: Connection) -> bool:

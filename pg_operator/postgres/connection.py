@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import select
 import socket
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -74,6 +75,14 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
                 # Nobody knows what became of the statement.
                 self.pgconn.finish()
             raise
+
+    def has_heard(self) -> bool:
+        """Tell whether the server said something unasked; mostly that it is the end."""
+        if self.closed:
+            return True
+        poll = select.poll()
+        poll.register(self.pgconn.socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def hang_up(self) -> None:
         """End it without a word; who waits for an answer hears of it at once."""

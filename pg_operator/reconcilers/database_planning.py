@@ -16,11 +16,9 @@ from pg_operator.plan.operations import DropDatabase
 from pg_operator.plan.parameters import Parameters, judge_parameters
 from pg_operator.plan.policies import Ownership
 from pg_operator.plan.state import UNSET, DatabaseState, Pending
-from pg_operator.postgres.observe import (
-    observe_database,
-    observe_parameter_contexts,
-)
+from pg_operator.postgres.observe_databases import observe_database
 from pg_operator.postgres.observe_extensions import observe_trusted
+from pg_operator.postgres.observe_parameters import observe_parameter_contexts
 from pg_operator.reconcilers.context import Context, claimant_of
 from pg_operator.reconcilers.inside import Seen, closed_by_hand, look_inside
 from pg_operator.reconcilers.outcome import Key, Object, is_deleting

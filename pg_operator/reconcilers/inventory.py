@@ -12,13 +12,8 @@ from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.dsn import Dsn
 from pg_operator.postgres.errors import DatabaseRefused
 from pg_operator.postgres.marks import Keyring
-from pg_operator.postgres.observe import (
-    observe_catalog,
-    observe_database,
-    observe_parameter_contexts,
-    observe_role,
-    observe_server,
-)
+from pg_operator.postgres.observe import observe_catalog, observe_server
+from pg_operator.postgres.observe_databases import observe_database
 from pg_operator.postgres.observe_dependencies import observe_dependencies
 from pg_operator.postgres.observe_extensions import (
     observe_extensions,
@@ -33,12 +28,14 @@ from pg_operator.postgres.observe_inventory import (
     observe_public,
     observe_role_names,
 )
+from pg_operator.postgres.observe_parameters import observe_parameter_contexts
 from pg_operator.postgres.observe_privileges import (
     Holdings,
     observe_creators,
     observe_database_holdings,
     observe_holdings,
 )
+from pg_operator.postgres.observe_roles import observe_roles
 from pg_operator.reconcilers.holders import Hidden, Holder, roles_of, say_too_long
 from pg_operator.reconcilers.inside import with_inside
 
@@ -90,10 +87,11 @@ async def observe_inventory(
 async def _holders(connection: Connection, keyring: Keyring) -> dict[str, Holder]:
     holders = {}
     granted_inside = await observe_granted_inside(connection)
-    for name, is_alterable in (await observe_role_names(connection)).items():
-        state = await observe_role(connection, name, keyring=keyring)
+    names = await observe_role_names(connection)
+    states = await observe_roles(connection, names, keyring=keyring)
+    for name, is_alterable in names.items():
         holder = Holder(
-            state,
+            states[name],
             await observe_dependencies(connection, name),
             granted_inside.get(name, frozenset()),
             is_alterable,

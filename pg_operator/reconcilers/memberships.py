@@ -14,7 +14,7 @@ from pg_operator.plan.memberships import (
 from pg_operator.plan.policies import is_of_one_namespace
 from pg_operator.plan.role_references import RoleStanding, role_standing
 from pg_operator.plan.state import Mark, Pending, RoleState, membership_path
-from pg_operator.postgres.observe import observe_role
+from pg_operator.postgres.observe_roles import observe_roles
 from pg_operator.reconcilers.context import Context, claimant_of
 from pg_operator.reconcilers.outcome import Key
 from pg_operator.reconcilers.reach import why_not_joined, why_not_passed_on
@@ -69,12 +69,11 @@ async def _observe_groups(
     if not entries:
         return []
     async with link.connections.session() as connection:
-        groups = [
-            await observe_role(connection, entry.role, keyring=context.keyring)
-            for entry in entries
-        ]
+        groups = await observe_roles(
+            connection, {entry.role for entry in entries}, keyring=context.keyring
+        )
     foresee = partial(context.foresight.role, link.server)
-    return list(zip(map(foresee, groups), entries, strict=True))
+    return [(foresee(groups[entry.role]), entry) for entry in entries]
 
 
 @dataclass(frozen=True, slots=True)

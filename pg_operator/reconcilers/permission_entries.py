@@ -8,7 +8,7 @@ from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec, Permission
 from pg_operator.plan.policies import is_same
 from pg_operator.plan.scope import databases, hold
 from pg_operator.plan.state import DatabaseState, Grants, Mark, Pending
-from pg_operator.postgres.observe import observe_database
+from pg_operator.postgres.observe_databases import observe_databases
 from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.outcome import Key
 from pg_operator.reconcilers.reach import (
@@ -49,12 +49,9 @@ async def observe_entries(
     permissions = {permission.database: permission for permission in spec.permissions}
     names = sorted(permissions.keys() | databases(recorded) | {*others})
     async with link.connections.session() as connection:
-        states = [
-            await observe_database(connection, name, keyring=context.keyring)
-            for name in names
-        ]
+        states = await observe_databases(connection, names, keyring=context.keyring)
     entries = []
-    for observed in states:
+    for observed in states.values():
         state = context.foresight.database(link.server, observed)
         permission = permissions.get(state.name)
         entry = Entry(state)

@@ -20,8 +20,8 @@ from pg_operator.plan.state import (
     RoleState,
     Unset,
 )
-from pg_operator.postgres.observe import observe_role, observe_verifier
 from pg_operator.postgres.observe_dependencies import observe_dependencies
+from pg_operator.postgres.observe_roles import observe_role, observe_verifier
 from pg_operator.reconcilers.context import Context, claimant_of
 from pg_operator.reconcilers.memberships import resolve_memberships
 from pg_operator.reconcilers.outcome import Key, Object, is_deleting

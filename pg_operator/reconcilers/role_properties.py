@@ -7,7 +7,7 @@ from pg_operator.api.guard import Held
 from pg_operator.api.specs import DatabaseClusterSpec, DatabaseRoleSpec
 from pg_operator.plan.role_properties import DesiredProperties, desired_properties
 from pg_operator.plan.state import Mark, Pending, RoleParameter, RoleState
-from pg_operator.postgres.observe import observe_parameter_contexts
+from pg_operator.postgres.observe_parameters import observe_parameter_contexts
 from pg_operator.reconcilers.servers import Link
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pg_operator.api.specs import DatabaseClusterSpec
 from pg_operator.plan.role_references import RoleStanding, role_standing
 from pg_operator.plan.state import Claimant, Pending
-from pg_operator.postgres.observe import observe_role
+from pg_operator.postgres.observe_roles import observe_roles
 from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.outcome import Key, Object, key_of
 from pg_operator.reconcilers.reach import roles_named, why_role_not_used
@@ -34,16 +34,18 @@ async def resolve_roles(
         return NamedRoles()
     cluster_name = cluster["metadata"]["name"]
     listed = DatabaseClusterSpec.parse(cluster["spec"]).allowed_owners
-    standings: dict[str, RoleStanding] = {}
     async with link.connections.session() as connection:
-        for name in sorted(set(named.values())):
-            role = await observe_role(connection, name, keyring=context.keyring)
-            role = context.foresight.role(link.server, role)
-            standings[name] = role_standing(
-                role,
-                declared_by=tuple(declared_by(context, key, cluster_name, name)),
-                is_listed=name in listed,
-            )
+        roles = await observe_roles(
+            connection, {*named.values()}, keyring=context.keyring
+        )
+    standings = {
+        name: role_standing(
+            context.foresight.role(link.server, role),
+            declared_by=tuple(declared_by(context, key, cluster_name, name)),
+            is_listed=name in listed,
+        )
+        for name, role in roles.items()
+    }
     usable = {
         name for name, standing in standings.items() if standing is RoleStanding.USABLE
     }

@@ -4,7 +4,7 @@ from pg_operator.api.conditions import Reason
 from pg_operator.api.specs import DatabaseClusterSpec, DatabaseSpec
 from pg_operator.api.validation.database import TEMPLATES
 from pg_operator.plan.policies import is_managed_by
-from pg_operator.postgres.observe import observe_database
+from pg_operator.postgres.observe_databases import observe_database
 from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.outcome import Key
 from pg_operator.reconcilers.progress import Blocked

@@ -40,12 +40,10 @@ from pg_operator.postgres.apply import apply
 from pg_operator.postgres.connect import ServerConnections
 from pg_operator.postgres.dsn import parse_dsn
 from pg_operator.postgres.marks import Keyring
-from pg_operator.postgres.observe import (
-    observe_database,
-    observe_role,
-    observe_server,
-)
+from pg_operator.postgres.observe import observe_server
+from pg_operator.postgres.observe_databases import observe_database
 from pg_operator.postgres.observe_privileges import observe_holdings
+from pg_operator.postgres.observe_roles import observe_role
 from tests.localcluster.postgres import (
     PostgresOptions,
     PostgresServer,

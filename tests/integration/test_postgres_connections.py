@@ -159,6 +159,31 @@ async def test_idle_connection_that_the_server_ended_is_replaced(
         assert await cursor.fetchone() == (1,)
 
 
+@pytest.mark.parametrize(
+    ("just_now", "asked"), [(600.0, "SELECT 'last'"), (0.0, "SELECT")]
+)
+async def test_connection_is_asked_whether_it_lives_unless_it_was_used_just_now(
+    bed: Bed,
+    server: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+    just_now: float,
+    asked: str,
+) -> None:
+    monkeypatch.setattr(connect, "JUST_NOW", just_now)
+    async with bed.connections.session() as connection:
+        await connection.execute("SELECT 'last'")
+    async with (
+        open_bed(server.superuser_dsn) as other,
+        bed.connections.session() as connection,
+        other.connections.session() as watching,
+    ):
+        cursor = await watching.execute(
+            "SELECT query FROM pg_stat_activity WHERE pid = %(pid)s",
+            {"pid": connection.info.backend_pid},
+        )
+        assert await cursor.fetchall() == [(asked,)]
+
+
 async def test_connection_that_breaks_in_use_is_reported_and_given_up(
     bed: Bed, server: PostgresServer
 ) -> None:

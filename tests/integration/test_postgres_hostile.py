@@ -20,7 +20,7 @@ from pg_operator.postgres.errors import (
     ServerUnreachable,
 )
 from pg_operator.postgres.marks import Keyring
-from pg_operator.postgres.observe import observe_catalog, observe_role
+from pg_operator.postgres.observe import observe_catalog
 from pg_operator.postgres.observe_dependencies import observe_homes
 from pg_operator.postgres.observe_digests import observe_digests
 from pg_operator.postgres.observe_objects import observe_objects
@@ -28,6 +28,7 @@ from pg_operator.postgres.observe_privileges import (
     observe_creators,
     observe_holdings,
 )
+from pg_operator.postgres.observe_roles import observe_role
 from tests.integration.postgres_bed import (
     Bed,
     evil_aclexplode,

@@ -9,7 +9,7 @@ from pg_operator.plan.operations import (
 )
 from pg_operator.plan.parameters import normalize
 from pg_operator.postgres.errors import DatabaseFull
-from pg_operator.postgres.observe import observe_parameter_contexts
+from pg_operator.postgres.observe_parameters import observe_parameter_contexts
 from tests.integration.postgres_bed import Bed
 
 

@@ -11,7 +11,7 @@ from pg_operator.plan.desired import Entitlements
 from pg_operator.plan.role_properties import desired_properties
 from pg_operator.plan.state import RoleParameter
 from pg_operator.postgres.applied import Applied
-from pg_operator.postgres.observe import observe_parameter_contexts
+from pg_operator.postgres.observe_parameters import observe_parameter_contexts
 from tests.integration.postgres_bed import Bed
 
 

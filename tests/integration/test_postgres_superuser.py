@@ -21,7 +21,8 @@ from pg_operator.plan.operations import (
 from pg_operator.plan.privileges import RevokePrivileges
 from pg_operator.plan.state import Grant, Mark, Securable
 from pg_operator.postgres.errors import Rejected
-from pg_operator.postgres.observe import observe_catalog, observe_verifier
+from pg_operator.postgres.observe import observe_catalog
+from pg_operator.postgres.observe_roles import observe_verifier
 from tests.integration.postgres_bed import Bed, evil_aclexplode, open_bed
 from tests.localcluster.postgres import PostgresServer
 from tests.unit.plan_examples import everything, securables
