@@ -50,7 +50,7 @@ async def reconcile_planned(
 def planned_outcome(obj: Object, pause: Pause, draft: Draft) -> Outcome:
     """Store what would be done, as far as there is room."""
     message = f"{pause.annotation}: {_summary(draft)}"
-    is_true = not (draft.statements or draft.pending)
+    is_true = not (draft.changes or draft.pending)
     outcome = _held(obj, pause, message, is_true=is_true)
     return replace(outcome, status={"plan": _status(draft)})
 
@@ -77,9 +77,11 @@ def _held(obj: Object, pause: Pause, message: str, *, is_true: bool) -> Outcome:
 
 
 def _summary(draft: Draft) -> str:
-    count = len(draft.statements)
+    count, marks = draft.changes, len(draft.statements) - draft.changes
     told = f"{count} statements would be run" if count else "nothing would be run"
-    if count:
+    if marks:
+        told += f", besides writing {'a mark' if marks == 1 else f'{marks} marks'}"
+    if draft.statements:
         told += "; status.plan lists them"
     pending = [f"{one.path}: {one.message}" for one in draft.pending]
     if pending:
@@ -92,7 +94,7 @@ def _summary(draft: Draft) -> str:
 def _status(draft: Draft) -> dict[str, Any]:
     shown = draft.statements[:MOST_STATEMENTS_SHOWN]
     return {
-        "statements": len(draft.statements),
+        "statements": draft.changes,
         "sql": [_entry(one.database, _shortened(one.sql)) for one in shown],
     }
 

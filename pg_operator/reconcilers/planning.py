@@ -27,7 +27,7 @@ class Draft:
 
     @property
     def changes(self) -> int:
-        """How many statements do more than write a mark."""
+        """How many statements do more than write a mark: all that there is to do."""
         return sum(not statement.is_mark for statement in self.statements)
 
 

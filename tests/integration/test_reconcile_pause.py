@@ -53,6 +53,10 @@ async def test_held_object_does_nothing_and_goes_on_when_told(
     reason, _, held = await stage.reconcile(key)
     assert reason == ("Planned" if value == "Plan" else "Paused")
     assert not (await bed.database(bed.name("shop"))).exists
+    if value == "Plan":
+        marks = [one for one in sql_of(held) if one.endswith("IS '<mark>'")]
+        assert held.status["plan"]["statements"] == len(sql_of(held)) - 1
+        assert len(marks) == 1
     # A status with a plan, as it was just stored.
     key = put(stage, bed, None, status=dict(held.status))
     reason, _, outcome = await stage.reconcile(key)

@@ -119,16 +119,28 @@ def test_observed_generation_is_written_all_the_same() -> None:
 
 NOTHING = Draft()
 SOMETHING = Draft((Statement("CREATE ROLE app"),))
+MARKED = Draft((Statement("COMMENT ON ROLE app IS '<mark>'", is_mark=True),))
 WAITING = Draft(pending=(Pending("spec.owner", Reason.ROLE_NOT_READY, "not made yet"),))
 
 
 @pytest.mark.parametrize(
-    ("draft", "status"), [(NOTHING, "True"), (SOMETHING, "False"), (WAITING, "False")]
+    ("draft", "status"),
+    [(NOTHING, "True"), (MARKED, "True"), (SOMETHING, "False"), (WAITING, "False")],
 )
 def test_planned_object_is_ready_only_with_nothing_to_do(
     draft: Draft, status: str
 ) -> None:
     assert said(planned_outcome(ready(), PLAN, draft))["Ready"] == (status, "Planned")
+
+
+def test_plan_shows_marks_and_does_not_count_them() -> None:
+    draft = Draft((*SOMETHING.statements, *MARKED.statements))
+    outcome = planned_outcome(ready(), PLAN, draft)
+    plan = outcome.status["plan"]
+    assert (plan["statements"], len(plan["sql"])) == (1, 2)
+    assert "1 statements would be run, besides writing a mark" in (
+        outcome.conditions[0].message
+    )
 
 
 def test_plan_says_what_waits() -> None:
