@@ -164,6 +164,11 @@ class ServerConnections:
         except _LOST:
             if database == self._dsn.dbname:
                 raise
+        except DatabaseRefused as refused:
+            if database == self._dsn.dbname:
+                raise
+            # A role may be in several: which of them is it?
+            raise type(refused)(f"{refused} (database '{database}')") from None
         # Only the DSN's own database speaks for the server: others have owners.
         async with await self._open(self._dsn.dbname) as own:
             may_skip_triggers = _may_skip_triggers(own)
@@ -171,7 +176,7 @@ class ServerConnections:
             return await self._open(database, event_triggers="off")
         raise DatabaseRefused(
             "the database lets nobody in, although its server answers: is there a login"
-            " trigger, or a line for it in pg_hba.conf?"
+            f" trigger, or a line for it in pg_hba.conf? (database '{database}')"
         )
 
     async def _open(self, database: str, **session: str) -> Connection:

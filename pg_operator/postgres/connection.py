@@ -14,7 +14,7 @@ from psycopg import pq
 from psycopg.abc import Params, PQGen, QueryNoTemplate
 from psycopg.rows import AsyncRowFactory, TupleRow, tuple_row
 
-from pg_operator.postgres.dsn import Dsn
+from pg_operator.postgres.dsn import SESSION, Dsn
 from pg_operator.postgres.encodings import in_utf8, speak_in_bytes
 from pg_operator.postgres.errors import (
     DatabaseRefused,
@@ -23,7 +23,6 @@ from pg_operator.postgres.errors import (
 )
 from pg_operator.postgres.translate import translate, translate_connect
 
-SEARCH_PATH: Final = "pg_catalog, pg_temp"
 # Seconds. The server ends a statement after 30 (statement_timeout), if it can: one that
 # is frozen, or whose storage hangs, does not, while its network says that all is well.
 PATIENCE: Final = 45.0
@@ -152,17 +151,19 @@ async def open_connection(
 
 
 async def _verify(connection: Connection) -> None:
-    """Check that no setting of the database made us someone else."""
+    """Check that the session is as we asked for, whatever its database sets.
+
+    It is, unless something in between drops start-up options: then it is the tenant's.
+    """
     try:
-        # A plain SET is no function call, so nothing can stand in for it.
-        await connection.execute(f"SET search_path TO {SEARCH_PATH}")
-        cursor = await connection.execute(
-            "SELECT current_user = session_user,"
-            " pg_catalog.current_setting('search_path')"
-        )
-        row = await cursor.fetchone()
+        for name in ("search_path", "role"):
+            # SHOW calls no function and no operator that something could stand in for.
+            cursor = await connection.execute(f"SHOW {name}")
+            if await cursor.fetchone() != (SESSION[name],):
+                raise DatabaseRefused(
+                    "its sessions do not start as they are asked to: does a connection "
+                    "pooler drop start-up options? Use the server's own address"
+                )
         await speak_in_bytes(connection)
     except psycopg.Error as error:
         raise translate(error) from None
-    if row != (True, SEARCH_PATH):
-        raise DatabaseRefused("the database changes the sessions of those who enter it")

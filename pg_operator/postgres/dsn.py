@@ -51,7 +51,7 @@ _ALLOWED: Final = frozenset(
 
 # What a database owner can set for every session, ours included (ALTER DATABASE SET),
 # and what would turn our queries against us; start-up options beat those settings.
-_SESSION: Final[Mapping[str, str]] = {
+SESSION: Final[Mapping[str, str]] = {
     "search_path": "pg_catalog,pg_temp",
     "role": "none",
     "local_preload_libraries": "",
@@ -237,7 +237,7 @@ def _defaults(*, several_hosts: bool) -> dict[str, str]:
         "load_balance_hosts": "disable",
         "options": " ".join(
             f"-c {name}={value}".replace("read committed", r"read\ committed")
-            for name, value in _SESSION.items()
+            for name, value in SESSION.items()
         ),
         "passfile": "/dev/null",
         "password": "",

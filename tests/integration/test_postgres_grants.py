@@ -235,6 +235,29 @@ async def test_revoke_of_what_another_granted_is_pending_and_stays_on_record(
     assert (await bed.role(reader)).mark == fallback
 
 
+async def test_privilege_on_a_database_that_another_granted_stays_on_record(
+    bed: Bed, shop: str, reader: str, server: PostgresServer
+) -> None:
+    """Its REVOKE and the mark share a transaction, and the mark comes last."""
+    other = bed.name("other")
+    await run_as_superuser(
+        server.superuser_dsn,
+        f"CREATE ROLE {other}",
+        f"GRANT TEMPORARY ON DATABASE {shop} TO {other} WITH GRANT OPTION",
+        f"SET ROLE {other}",
+        f"GRANT TEMPORARY ON DATABASE {shop} TO {reader}",
+    )
+    (database,) = securables("database", shop, (shop,))
+    mark = Mark(bed.claimant("DatabaseRole"))
+    fallback = Mark(mark.claimant, scope=frozenset({Grant(database, "TEMPORARY")}))
+    applied = await bed.apply(
+        RevokePrivileges(reader, (database,), ("TEMPORARY",)),
+        MarkRole(reader, mark, fallback=fallback),
+    )
+    assert [pending.reason for pending in applied.pending] == [NOT_EFFECTIVE]
+    assert (await bed.role(reader)).mark == fallback
+
+
 async def test_mark_after_effective_revokes_is_the_new_one(
     bed: Bed, shop: str, reader: str
 ) -> None:

@@ -64,6 +64,9 @@ async def theirs(bed: Bed) -> tuple[str, str]:
         "default_transaction_isolation = serializable",
         "datestyle = 'German'",
         "lock_timeout = 1",
+        "timezone = 'Asia/Kolkata'",
+        "default_tablespace = pg_global",
+        "idle_session_timeout = 1000",
     ],
 )
 async def test_setting_of_a_database_owner_does_not_reach_us(
@@ -82,11 +85,13 @@ async def test_setting_of_a_database_owner_does_not_reach_us(
             " current_setting('client_encoding'),"
             " current_setting('client_min_messages'),"
             " current_setting('standard_conforming_strings'),"
-            " current_setting('transaction_isolation'), current_setting('datestyle')"
+            " current_setting('transaction_isolation'), current_setting('datestyle'),"
+            " current_setting('timezone'), current_setting('default_tablespace'),"
+            " current_setting('idle_session_timeout')"
         )
         assert await cursor.fetchone() == (
             bed.server.login,
-            "pg_catalog, pg_temp",
+            "pg_catalog,pg_temp",
             "off",
             "30s",
             "5s",
@@ -95,6 +100,9 @@ async def test_setting_of_a_database_owner_does_not_reach_us(
             "on",
             "read committed",
             "ISO, MDY",
+            "UTC",
+            "",
+            "0",
         )
 
 
@@ -177,20 +185,31 @@ async def test_server_that_is_gone_is_no_databases_problem(bed: Bed) -> None:
             pass
 
 
+@pytest.mark.parametrize("is_disguised", [False, True])
 async def test_options_that_a_pooler_drops_are_missed(
-    bed: Bed, theirs: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+    bed: Bed,
+    theirs: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_disguised: bool,
 ) -> None:
     """PgBouncer's ignore_startup_parameters: nothing then beats an owner's settings."""
     database, tenant = theirs
     async with bed.login(tenant, database) as connection:
-        await connection.execute(f"ALTER DATABASE {database} SET role = {tenant}")
+        if is_disguised:
+            # As good as ours, to the letter.
+            await connection.execute(
+                "SELECT set_config('search_path', 'pg_catalog,pg_temp', false);"
+                f"ALTER DATABASE {database} SET search_path FROM CURRENT;"
+                f"ALTER DATABASE {database} SET role = {tenant}"
+            )
     whole = Dsn.conninfo
 
     def without_options(dsn: Dsn, name: str, **_: Any) -> str:
         return conninfo.make_conninfo(whole(dsn, name), options="")
 
     monkeypatch.setattr(Dsn, "conninfo", without_options)
-    with pytest.raises(DatabaseRefused, match="changes the sessions"):
+    with pytest.raises(DatabaseRefused, match="pooler"):
         async with bed.connections.session(database):
             pass
 
