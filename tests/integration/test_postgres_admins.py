@@ -18,7 +18,7 @@ from pg_operator.plan.operations import (
 )
 from pg_operator.plan.policies import Ownership, ownership
 from pg_operator.plan.privileges import RevokePrivileges
-from pg_operator.plan.rights import missing_rights
+from pg_operator.plan.rights import MEMBERSHIP_OPTIONS, missing_rights
 from pg_operator.postgres.apply import apply
 from pg_operator.postgres.errors import DatabaseRefused, MissingPrivilege
 from pg_operator.postgres.observe_dependencies import (
@@ -161,17 +161,46 @@ async def test_session_of_the_provider_in_a_database_is_named_before_it_is_dropp
         assert (await bed.database(database)).exists
 
 
+@pytest.mark.parametrize("option", ["", "SET OPTION FOR ", "INHERIT OPTION FOR "])
 async def test_membership_that_the_login_lost_is_taken_again(
-    bed: Bed, server: PostgresServer
+    bed: Bed, server: PostgresServer, option: str
 ) -> None:
     """Who may create roles must not be locked out of them by a stray REVOKE."""
     role, login = bed.name("app"), bed.server.login
+    has_options = bed.server.version_number >= MEMBERSHIP_OPTIONS
+    if option and not has_options:
+        pytest.skip("a membership has options from PostgreSQL 16 on")
     await bed.create_role(role)
-    grantor = f" GRANTED BY {login}" if bed.server.version_number >= 160000 else ""
-    await run_as_superuser(server.superuser_dsn, f"REVOKE {role} FROM {login}{grantor}")
+    grantor = f" GRANTED BY {login}" if has_options else ""
+    await run_as_superuser(
+        server.superuser_dsn, f"REVOKE {option}{role} FROM {login}{grantor}"
+    )
     assert (await bed.role(role)).self_member is False
     await bed.apply(GrantRoleToSelf(role))
     assert (await bed.role(role)).self_member is True
+
+
+async def test_login_that_inherits_nothing_acts_for_the_roles_that_it_made(
+    server: PostgresServer,
+) -> None:
+    async with open_bed(server.admin_dsn) as admin:
+        name = admin.name("login")
+        if admin.server.version_number < MEMBERSHIP_OPTIONS:
+            pytest.skip("such a login lacks a right up to PostgreSQL 15")
+    await run_as_superuser(
+        server.superuser_dsn,
+        f"CREATE ROLE {name} LOGIN NOINHERIT CREATEDB CREATEROLE PASSWORD 'weak'",
+    )
+    dsn = conninfo.make_conninfo(server.admin_dsn, user=name, password="weak")
+    async with open_bed(dsn) as bed:
+        database, owner, reader = (bed.name(one) for one in ("db", "owner", "reader"))
+        await bed.create_database(database)
+        await bed.create_role(owner)
+        await bed.create_role(reader)
+        assert (await bed.role(owner)).self_member is True
+        await bed.execute(f"CREATE SCHEMA app AUTHORIZATION {owner}", database=database)
+        applied = await bed.grant(reader, "USAGE", database=database, schema="app")
+        assert applied.pending == ()
 
 
 @pytest.mark.parametrize(

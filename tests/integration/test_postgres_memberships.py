@@ -122,6 +122,21 @@ async def test_membership_of_another_grantor_stays_beside_ours(
     assert rows == {foreign, ours}
 
 
+async def test_own_membership_is_as_declared_whatever_another_granted(
+    bed: Bed, superuser_dsn: str
+) -> None:
+    """What another granted may be gone tomorrow."""
+    needs_options(bed)
+    group, role = bed.name("staff"), bed.name("app")
+    await bed.create_role(group, login=False)
+    await bed.create_role(role)
+    await join(bed, role, {"role": group, "inherit": False})
+    await run_as_superuser(superuser_dsn, f"GRANT {group} TO {role}")
+    await join(bed, role, {"role": group})
+    rows = (await bed.role(role)).memberships
+    assert {(row.own, row.inherit) for row in rows} == {(True, True), (False, True)}
+
+
 async def test_membership_that_only_another_can_end_stays_pending_and_on_record(
     bed: Bed, superuser_dsn: str
 ) -> None:

@@ -537,11 +537,22 @@ async def test_default_privileges_made_by_hand_elsewhere_stay(scene: Scene) -> N
         f" GRANT INSERT ON TABLES TO {scene.role}",
         database=scene.database,
     )
+    everywhere = f"ALTER DEFAULT PRIVILEGES FOR ROLE {scene.writer}"
+    await scene.bed.execute(
+        f"{everywhere} GRANT SELECT ON TABLES TO {scene.role}", database=scene.database
+    )
     tables = {"name": "*", "privileges": ["SELECT"]}
     permission = scene.permission(schemas=[{"name": "app", "tables": [tables]}])
     await scene.reconcile(permission)
-    await scene.reconcile(scene.permission())
+    # What holds in all schemas is not ours: it may go, and what we granted stays.
+    await scene.bed.execute(
+        f"{everywhere} REVOKE SELECT ON TABLES FROM {scene.role}",
+        database=scene.database,
+    )
     on = Securable("table", scene.database, "app", "*", creator=scene.writer)
+    held = await scene.bed.grants(scene.role, database=scene.database)
+    assert held >= {Grant(on, "SELECT"), Grant(on, "INSERT")}
+    await scene.reconcile(scene.permission())
     held = await scene.bed.grants(scene.role, database=scene.database)
     assert held == {Grant(on, "INSERT")}
 

@@ -113,6 +113,32 @@ async def test_database_whose_drop_was_cut_off_is_made_anew_only_if_it_may_be_dr
     assert state.connection_limit == -1
 
 
+async def test_database_is_not_dropped_while_a_slot_would_be_lost_with_it(
+    stage: Stage, bed: Bed, server: PostgresServer
+) -> None:
+    """PostgreSQL drops it silently, and its reader has lost its place."""
+    name = bed.name("db")
+    spec = {"name": name, **MAIN, "deletionPolicy": "Delete"}
+    key = stage.put("Database", "db", spec, namespace="a")
+    await stage.reconcile(key)
+    await run_as_superuser(
+        server.superuser_dsn,
+        f"SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')",
+        database=name,
+    )
+    stage.delete(key)
+    reason, message, outcome = await stage.reconcile(key)
+    assert (reason, outcome.release) == ("DeletionBlocked", False)
+    assert "logical replication slots: 1" in message
+    state = await bed.database(name)
+    assert (state.exists, state.allow_connections) == (True, True)
+    await run_as_superuser(
+        server.superuser_dsn, f"SELECT pg_drop_replication_slot('{name}')"
+    )
+    assert (await stage.reconcile(key))[2].release
+    assert not (await bed.database(name)).exists
+
+
 async def test_object_that_goes_with_its_crd_keeps_what_it_stood_for(
     stage: Stage, bed: Bed
 ) -> None:

@@ -172,6 +172,12 @@ def test_unusable_dsn_is_refused_without_repeating_it(text: str) -> None:
     assert raised.value.__context__ is None
 
 
+@pytest.mark.parametrize("host", ["/var/run/postgresql", "@abstract"])
+def test_unix_socket_is_refused_as_one(host: str) -> None:
+    with pytest.raises(InvalidDSN, match="is a unix socket"):
+        parse(f"host={host} user=admin password=x")
+
+
 @pytest.mark.parametrize(
     "host",
     [
