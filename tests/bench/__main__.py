@@ -6,14 +6,20 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tests.bench import admission, items, privileges
+from tests.bench import admission, items, memory, privileges, restart
 from tests.bench.report import machine
 from tests.localcluster.progress import Progress
 
 
 def _items(progress: Progress, options: argparse.Namespace) -> str:
-    return items.measure(
-        progress, rounds=options.rounds, idle=options.idle, count=options.items
+    return items.measure_items(
+        progress, rounds=options.rounds, idle=options.singly, counts=options.items
+    )
+
+
+def _objects(progress: Progress, options: argparse.Namespace) -> str:
+    return items.measure_objects(
+        progress, rounds=options.rounds, databases=options.databases
     )
 
 
@@ -25,8 +31,19 @@ def _privileges(progress: Progress, options: argparse.Namespace) -> str:
     return asyncio.run(privileges.measure(progress, rounds=options.rounds))
 
 
+def _restart(progress: Progress, options: argparse.Namespace) -> str:
+    return restart.measure(progress, rounds=options.rounds, databases=options.databases)
+
+
+def _memory(progress: Progress, options: argparse.Namespace) -> str:
+    return memory.measure(progress, held=options.held)
+
+
 PARTS: Final[Mapping[str, Callable[[Progress, argparse.Namespace], str]]] = {
     "items": _items,
+    "objects": _objects,
+    "restart": _restart,
+    "memory": _memory,
     "admission": _admission,
     "privileges": _privileges,
 }
@@ -44,8 +61,24 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all")
-    parser.add_argument("--items", type=int, default=200, help="at once (%(default)s)")
-    parser.add_argument("--idle", type=int, default=30, help="singly (%(default)s)")
+    parser.add_argument(
+        "--items",
+        type=int,
+        nargs="+",
+        default=[50, 200, 1000],
+        help="at once (%(default)s)",
+    )
+    parser.add_argument(
+        "--databases", type=int, default=1000, help="with two roles each (%(default)s)"
+    )
+    parser.add_argument(
+        "--held",
+        type=int,
+        nargs="+",
+        default=[1000, 5000, 10000],
+        help="objects in memory (%(default)s)",
+    )
+    parser.add_argument("--singly", type=int, default=30, help="items (%(default)s)")
     parser.add_argument("--creates", type=int, default=1000, help="(%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="(%(default)s)")
     return parser.parse_args()

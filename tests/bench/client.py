@@ -1,25 +1,42 @@
-"""One client of the API server: creates items and sees them become Ready."""
+"""One client of the API server: creates orders and sees them become Ready."""
 
 import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from pg_operator.api.specs import Kind
 from pg_operator.kube.client import Kubernetes, core_path, object_path
 from pg_operator.kube.transport import JSON
-from tests.cluster.items import Item
+from tests.bench.orders import Order
 
 CALLS_IN_FLIGHT: Final = 8
 KINDS: Final[tuple[Kind, ...]] = ("Database", "DatabaseRole")
-PATIENCE: Final = 600.0
+PATIENCE: Final = 1800.0
+POLL_SECONDS: Final = 0.5
+
+Moments = dict[tuple[str, str], float]
+"""When something happened to an object, by its kind and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """How long it took, in seconds.
+
+    `orders` from the first call for an order until all of it was Ready; `objects` from
+    an object's own call until it was, by its kind.
+    """
+
+    orders: Sequence[float]
+    objects: Mapping[str, Sequence[float]]
 
 
 class Client:
-    """Creates items in one namespace, on one DatabaseCluster."""
+    """Creates orders in one namespace, on one DatabaseCluster."""
 
     def __init__(self, kubernetes: Kubernetes, *, namespace: str, cluster: str) -> None:
         self._kubernetes = kubernetes
@@ -35,42 +52,91 @@ class Client:
         async with await Kubernetes.connect(str(kubeconfig)) as kubernetes:
             yield cls(kubernetes, namespace=namespace, cluster=cluster)
 
-    async def create(self, items: Sequence[Item], *, calls: int) -> list[float]:
-        """Create items with that many calls in flight, and wait until all are Ready.
+    async def create(self, orders: Sequence[Order], *, calls: int) -> Created:
+        """Create orders with that many calls in flight; wait until all are Ready."""
+        begun: Moments = {}
+        made = {order.name: order.objects(self._cluster) for order in orders}
+        wanted = {_name(o) for objects in made.values() for o in objects if _is_ours(o)}
+        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+            watches = [
+                group.create_task(self._watch_ready(kind, wanted, version))
+                for kind, version in [(kind, await self._end(kind)) for kind in KINDS]
+            ]
+            group.create_task(self._create_all(list(made.values()), calls, begun))
+        ready = {name: at for watch in watches for name, at in watch.result().items()}
+        return Created(
+            orders=[
+                max(ready[_name(o)] for o in objects if _is_ours(o))
+                - min(begun[_name(o)] for o in objects)
+                for objects in made.values()
+            ],
+            objects={
+                kind: [ready[name] - begun[name] for name in wanted if name[0] == kind]
+                for kind in KINDS
+            },
+        )
 
-        Returns:
-            The seconds from the first call for an item until all of it was Ready.
+    async def store(
+        self,
+        orders: Sequence[Order],
+        statuses: Mapping[str, Mapping[str, Any]],
+        *,
+        calls: int,
+    ) -> None:
+        """Create orders and give their objects a status: what a floor needs written."""
+        made = [order.objects(self._cluster) for order in orders]
+        await self._create_all(made, calls, {}, statuses)
 
-        """
-        begun: dict[str, float] = {}
-        waiting = list(reversed(items))
+    async def delete_all(self) -> None:
+        """Delete every object of ours, and every Secret, without waiting for it."""
+        paths = [object_path(kind, self._namespace) for kind in KINDS]
+        for path in (*paths, core_path("secrets", self._namespace)):
+            await self._kubernetes.request("DELETE", path)
+
+    async def all_gone(self) -> None:
+        """Wait until no object of ours is left."""
+        for kind in KINDS:
+            while True:
+                if not (await self._list(kind))[0]:
+                    break
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def a_status(self, kind: Kind) -> Mapping[str, Any]:
+        """Return the status of an object of a kind."""
+        objects, _ = await self._list(kind)
+        status: Mapping[str, Any] = objects[0]["status"]
+        return status
+
+    async def _create_all(
+        self,
+        orders: Sequence[Sequence[Mapping[str, Any]]],
+        calls: int,
+        begun: Moments,
+        statuses: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        waiting = list(reversed(orders))
 
         async def create_share() -> None:
             while waiting:
-                item = waiting.pop()
-                begun[item.name] = time.perf_counter()
-                for obj in item.objects(self._cluster):
-                    await self._create(obj)
+                for obj in waiting.pop():
+                    begun[_name(obj)] = time.perf_counter()
+                    stored = await self._create(obj)
+                    if statuses and _is_ours(obj):
+                        status = statuses[obj["kind"]]
+                        await self._kubernetes.patch_status(stored, status)
 
-        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
-            names = {item.name for item in items}
-            watches = [
-                group.create_task(self._watch_ready(kind, names, version))
-                for kind, version in [(kind, await self._end(kind)) for kind in KINDS]
-            ]
+        async with asyncio.TaskGroup() as group:
             for _ in range(calls):
                 group.create_task(create_share())
-        ready = [watch.result() for watch in watches]
-        return [max(r[name] for r in ready) - begun[name] for name in names]
 
-    async def _create(self, obj: Mapping[str, Any]) -> None:
+    async def _create(self, obj: Mapping[str, Any]) -> dict[str, Any]:
         kind = obj["kind"]
         path = (
             core_path("secrets", self._namespace)
             if kind == "Secret"
             else object_path(kind, self._namespace)
         )
-        await self._kubernetes.request("POST", path, body=obj)
+        return await self._kubernetes.request("POST", path, body=obj)
 
     async def _list(self, kind: Kind) -> tuple[list[dict[str, Any]], str]:
         return await self._kubernetes.list(object_path(kind, self._namespace))
@@ -79,22 +145,33 @@ class Client:
         return (await self._list(kind))[1]
 
     async def _watch_ready(
-        self, kind: Kind, names: set[str], version: str
-    ) -> dict[str, float]:
-        """Return when each object of these names was seen to be Ready."""
-        ready: dict[str, float] = {}
+        self, kind: Kind, wanted: set[tuple[str, str]], version: str
+    ) -> Moments:
+        """Return when each of the wanted objects of a kind was seen to be Ready."""
+        missing = {name for name in wanted if name[0] == kind}
+        ready: Moments = {}
         path = object_path(kind, self._namespace)
         query = {"watch": "true", "resourceVersion": version}
         async with self._kubernetes.stream(
             path, query=query, accept=JSON, silence=PATIENCE
         ) as stream:
-            while ready.keys() != names:
+            while missing:
                 obj = json.loads(await stream.readuntil(b"\n"))["object"]
-                if _is_ready(obj):
-                    ready.setdefault(obj["metadata"]["name"], time.perf_counter())
+                if is_ready(obj) and (name := _name(obj)) in missing:
+                    missing.discard(name)
+                    ready[name] = time.perf_counter()
         return ready
 
 
-def _is_ready(obj: Mapping[str, Any]) -> bool:
+def is_ready(obj: Mapping[str, Any]) -> bool:
+    """Tell whether an object's status says that its present spec is Ready."""
     conditions = obj.get("status", {}).get("conditions", ())
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def _is_ours(obj: Mapping[str, Any]) -> bool:
+    return obj["kind"] in KINDS
+
+
+def _name(obj: Mapping[str, Any]) -> tuple[str, str]:
+    return obj["kind"], obj["metadata"]["name"]

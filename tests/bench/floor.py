@@ -1,81 +1,108 @@
-"""The floor: the SQL that an item needs, sent by nothing but psycopg."""
+"""The floor: what an order needs written, by nothing but psycopg and a plain client.
 
+The same SQL on 4 connections, and at the same time the same objects and statuses by one
+client of an API server whose webhooks are away; nobody works on these objects.
+"""
+
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from tests.cluster.items import IN_DATABASE, IN_SCHEMA, SCHEMA, Item
+from tests.bench.client import CALLS_IN_FLIGHT, Client
+from tests.bench.orders import Order
+from tests.cluster.items import IN_DATABASE, IN_SCHEMA, SCHEMA
 
 CONNECTIONS = 4
-STATEMENTS = 6
 
 
-def create(dsn: str, items: Sequence[Item], *, connections: int) -> list[float]:
-    """Create items on the server; return how many seconds each one took.
+async def create(
+    client: Client,
+    dsn: str,
+    orders: Sequence[Order],
+    statuses: Mapping[str, Mapping[str, Any]],
+) -> float:
+    """Write all that orders need, here and there; return the seconds until both are."""
+    begun = time.perf_counter()
+    await asyncio.gather(
+        asyncio.to_thread(create_in_sql, dsn, orders, connections=CONNECTIONS),
+        client.store(orders, statuses, calls=CALLS_IN_FLIGHT),
+    )
+    return time.perf_counter() - begun
+
+
+def create_in_sql(
+    dsn: str, orders: Sequence[Order], *, connections: int
+) -> list[float]:
+    """Create orders on the server; return how many seconds each one took.
 
     Each of `connections` workers keeps one session with the maintenance database, and
     opens one with each database that it has created.
     """
-    return _shared(dsn, items, _create, connections=connections)
+    return _shared(dsn, orders, _create, connections=connections)
 
 
-def drop(dsn: str, items: Sequence[Item]) -> None:
-    """Drop what `create` created."""
-    _shared(dsn, items, _drop, connections=CONNECTIONS)
+def drop(dsn: str, orders: Sequence[Order]) -> None:
+    """Drop what `create_in_sql` created."""
+    _shared(dsn, orders, _drop, connections=CONNECTIONS)
 
 
 def _shared(
     dsn: str,
-    items: Sequence[Item],
-    work: Callable[[str, psycopg.Connection, Item], None],
+    orders: Sequence[Order],
+    work: Callable[[str, psycopg.Connection, Order], None],
     *,
     connections: int,
 ) -> list[float]:
-    """Let each worker do its share of the items; return the seconds of each item."""
+    """Let each worker do its share of the orders; return the seconds of each order."""
 
-    def do_share(share: Sequence[Item]) -> list[float]:
+    def do_share(share: Sequence[Order]) -> list[float]:
         seconds = []
         with closing(psycopg.connect(dsn, autocommit=True)) as connection:
-            for item in share:
+            for order in share:
                 begun = time.perf_counter()
-                work(dsn, connection, item)
+                work(dsn, connection, order)
                 seconds.append(time.perf_counter() - begun)
         return seconds
 
-    shares = [items[number::connections] for number in range(connections)]
+    shares = [orders[number::connections] for number in range(connections)]
     with ThreadPoolExecutor(connections) as workers:
         return [one for share in workers.map(do_share, shares) for one in share]
 
 
-def _create(dsn: str, connection: psycopg.Connection, item: Item) -> None:
-    name = sql.Identifier(item.postgres_name)
+def _create(dsn: str, connection: psycopg.Connection, order: Order) -> None:
+    name = sql.Identifier(order.database_name)
     in_database, in_schema = (
         sql.SQL(", ").join(map(sql.SQL, words)) for words in (IN_DATABASE, IN_SCHEMA)
     )
+    connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(name))
+    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
+    for login in order.logins:
+        role = sql.Identifier(login.role_name)
+        password = sql.Literal(login.password)
+        create = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, password)
+        connection.execute(create)
+        grant = sql.SQL("GRANT {} ON DATABASE {} TO {}")
+        connection.execute(grant.format(in_database, name, role))
     schema = sql.Identifier(SCHEMA)
-    for statement in (
-        sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(
-            name, sql.Literal(item.password)
-        ),
-        sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(name),
-        sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name),
-        sql.SQL("GRANT {} ON DATABASE {} TO {}").format(in_database, name, name),
-    ):
-        connection.execute(statement)
-    inside = make_conninfo(dsn, dbname=item.postgres_name)
+    inside = make_conninfo(dsn, dbname=order.database_name)
     with closing(psycopg.connect(inside, autocommit=True)) as session:
         session.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
-        session.execute(
-            sql.SQL("GRANT {} ON SCHEMA {} TO {}").format(in_schema, schema, name)
-        )
+        for login in order.logins:
+            role = sql.Identifier(login.role_name)
+            grant = sql.SQL("GRANT {} ON SCHEMA {} TO {}")
+            session.execute(grant.format(in_schema, schema, role))
 
 
-def _drop(dsn: str, connection: psycopg.Connection, item: Item) -> None:
-    name = sql.Identifier(item.postgres_name)
+def _drop(dsn: str, connection: psycopg.Connection, order: Order) -> None:
+    name = sql.Identifier(order.database_name)
     connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
-    connection.execute(sql.SQL("DROP ROLE {}").format(name))
+    for login in order.logins:
+        role = sql.Identifier(login.role_name)
+        connection.execute(sql.SQL("DROP ROLE {}").format(role))

@@ -1,24 +1,25 @@
 """One round: the floor and the operator, side by side."""
 
 import asyncio
-import os
-import re
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import Any
 
 from tests.bench import floor
-from tests.bench.client import CALLS_IN_FLIGHT, Client
-from tests.cluster.counts import counted_statements, counted_writes, wait_idle
-from tests.cluster.items import Item, delete_items, make_items
+from tests.bench.client import CALLS_IN_FLIGHT, KINDS, Client, Created
+from tests.bench.cost import Cost, counted_cost, counted_floor
+from tests.bench.orders import Order, make_orders
+from tests.bench.usage import resident_megabytes
+from tests.cluster.counts import wait_idle
 from tests.cluster.objects import administer
+from tests.cluster.unguarded import without_admission
 from tests.localcluster.cluster import LocalCluster
-from tests.localcluster.postgres import ADMIN
 
-SESSION = re.compile(rf"connection authorized: user={ADMIN} ".encode())
+GONE_SECONDS = 1800
+WARM = ("warm", 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +44,27 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """What the operator spent on an item, on average; `rss` is its process's, in MB."""
+class Idle:
+    """Orders one by one: by plain SQL, and by an idle operator."""
 
-    api_writes: float
-    events: float
-    statements: float
-    sessions: float
-    cpu_ms: float
-    rss: float
+    floor: Latency
+    own: Latency
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
-    """What one round measured; `floor_seconds` and `seconds` are for all at once."""
+class AtOnce:
+    """Orders all at once: the floor's cost and the operator's.
 
-    idle_floor: Latency
-    idle: Latency
+    `seconds` and `floor_seconds` are until all was Ready, or written; `rss` is the
+    controller's memory then, in MB.
+    """
+
     floor_seconds: float
+    floor_cost: Cost
     seconds: float
-    latency: Latency
+    created: Created
     cost: Cost
+    rss: float
 
     @property
     def ratio(self) -> float:
@@ -71,121 +72,104 @@ class Round:
         return self.seconds / self.floor_seconds
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bench:
     """Measures on a bed, where `namespace` is empty and its DatabaseCluster Ready."""
 
     bed: LocalCluster
     namespace: str
+    _statuses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def round(self, *, idle: int, count: int) -> Round:
-        """Measure `idle` items one by one and `count` at once; leave nothing."""
-        idle_floor = self._floor(make_items("floor-one", idle), connections=1)
-        idle_latency = self._idle(make_items("one", idle))
-        items = make_items("floor", count)
-        self._settle()
-        begun = time.perf_counter()
-        floor.create(self._dsn, items, connections=floor.CONNECTIONS)
-        floor_seconds = time.perf_counter() - begun
-        floor.drop(self._dsn, items)
-        seconds, latency, cost = self._at_once(make_items("item", count))
-        return Round(
-            idle_floor=idle_floor,
-            idle=idle_latency,
-            floor_seconds=floor_seconds,
-            seconds=seconds,
-            latency=latency,
-            cost=cost,
+    def warm_up(self) -> None:
+        """Do what is only slow the first time, and learn what a status looks like."""
+        self.settle()
+        self._statuses = asyncio.run(
+            self._create_and_look(make_orders(*WARM, logins=2))
         )
+        self.delete_all()
+
+    def idle(self, count: int) -> Idle:
+        """Measure orders one by one; leave nothing."""
+        orders = make_orders("floor-one", count, logins=1)
+        self.settle()
+        seconds = floor.create_in_sql(self._dsn, orders, connections=1)
+        floor.drop(self._dsn, orders)
+        self.settle()
+        own = asyncio.run(self._one_by_one(make_orders("one", count, logins=1)))
+        self.delete_all()
+        return Idle(Latency(seconds), Latency(own))
+
+    def at_once(self, count: int, *, logins: int) -> AtOnce:
+        """Measure that many orders at once; leave nothing."""
+        floor_seconds, floor_cost = self._floor(make_orders("f", count, logins=logins))
+        self.settle()
+        with counted_cost(self.bed) as cost:
+            begun = time.perf_counter()
+            orders = make_orders("x", count, logins=logins)
+            created = asyncio.run(self.create(orders))
+            seconds = time.perf_counter() - begun
+        pid = self.bed.controller.pid
+        assert pid is not None
+        rss = resident_megabytes(pid)
+        self.delete_all()
+        return AtOnce(floor_seconds, floor_cost, seconds, created, cost, rss)
+
+    async def create(self, orders: Sequence[Order]) -> Created:
+        """Create orders and wait until all are Ready."""
+        async with self._client() as client:
+            return await client.create(orders, calls=CALLS_IN_FLIGHT)
+
+    def settle(self) -> None:
+        """Leave no work of the step before to the next one."""
+        wait_idle(self.bed, timeout=600)
+        administer(self.bed, "postgres", "CHECKPOINT")
+
+    def delete_all(self) -> None:
+        """Delete every object of the namespace, and wait until they are gone."""
+        asyncio.run(self._delete_all())
 
     @property
     def _dsn(self) -> str:
         return self.bed.postgres.admin_dsn
 
-    def _settle(self) -> None:
-        """Leave no work of the step before to the next one."""
-        wait_idle(self.bed)
-        administer(self.bed, "postgres", "CHECKPOINT")
+    def _floor(self, orders: Sequence[Order]) -> tuple[float, Cost]:
+        self.settle()
+        self.bed.controller.stop()
+        try:
+            with without_admission(self.bed.kubectl), counted_floor(self.bed) as cost:
+                seconds = asyncio.run(self._store(orders))
+            floor.drop(self._dsn, orders)
+            asyncio.run(self._delete_all())
+        finally:
+            self.bed.controller.start()
+        return seconds, cost
 
-    def _floor(self, items: Sequence[Item], *, connections: int) -> Latency:
-        self._settle()
-        seconds = floor.create(self._dsn, items, connections=connections)
-        floor.drop(self._dsn, items)
-        return Latency(seconds)
+    async def _store(self, orders: Sequence[Order]) -> float:
+        async with self._client() as client:
+            return await floor.create(client, self._dsn, orders, self._statuses)
 
-    def _idle(self, items: Sequence[Item]) -> Latency:
-        self._settle()
+    async def _create_and_look(
+        self, orders: Sequence[Order]
+    ) -> Mapping[str, Mapping[str, Any]]:
+        async with self._client() as client:
+            await client.create(orders, calls=CALLS_IN_FLIGHT)
+            return {kind: await client.a_status(kind) for kind in KINDS}
 
-        async def one_by_one() -> list[float]:
-            async with self._client() as client:
-                return [
-                    one
-                    for item in items
-                    for one in await client.create([item], calls=1)
-                ]
+    async def _one_by_one(self, orders: Sequence[Order]) -> list[float]:
+        async with self._client() as client:
+            return [
+                seconds
+                for order in orders
+                for seconds in (await client.create([order], calls=1)).orders
+            ]
 
-        latency = Latency(asyncio.run(one_by_one()))
-        self._delete_all()
-        return latency
-
-    def _at_once(self, items: Sequence[Item]) -> tuple[float, Latency, Cost]:
-        self._settle()
-        pid = self.bed.controller.pid
-        assert pid is not None
-
-        async def create() -> list[float]:
-            async with self._client() as client:
-                return await client.create(items, calls=CALLS_IN_FLIGHT)
-
-        log_end = self.bed.postgres.log.stat().st_size
-        with (
-            counted_writes(self.bed) as writes,
-            counted_statements(self.bed) as statements,
-        ):
-            cpu, begun = cpu_seconds(pid), time.perf_counter()
-            latency = Latency(asyncio.run(create()))
-            seconds = time.perf_counter() - begun
-            wait_idle(self.bed)
-            cpu = cpu_seconds(pid) - cpu
-            sessions = self._sessions_since(log_end)
-        cost = Cost(
-            api_writes=writes.objects.total() / len(items),
-            events=writes.events / len(items),
-            statements=statements.written.total() / len(items),
-            sessions=sessions / len(items),
-            cpu_ms=1000 * cpu / len(items),
-            rss=resident_megabytes(pid),
-        )
-        self._delete_all()
-        return seconds, latency, cost
+    async def _delete_all(self) -> None:
+        async with self._client() as client:
+            await client.delete_all()
+            async with asyncio.timeout(GONE_SECONDS):
+                await client.all_gone()
 
     def _client(self) -> AbstractAsyncContextManager[Client]:
         kubeconfig = self.bed.kubectl.kubeconfig
         names = {"namespace": self.namespace, "cluster": self.namespace}
         return Client.connect(kubeconfig, **names)
-
-    def _delete_all(self) -> None:
-        kubectl = self.bed.kubectl_in(self.namespace)
-        delete_items(kubectl, timeout=600)
-        kubectl.run("delete", "secrets", "--all")
-
-    def _sessions_since(self, offset: int) -> int:
-        with self.bed.postgres.log.open("rb") as log:
-            log.seek(offset)
-            return len(SESSION.findall(log.read()))
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return the processor time that a process has used so far."""
-    stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
-    # The fields after the program's name, which may hold anything.
-    fields = stat.rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def resident_megabytes(pid: int) -> float:
-    """Return how much memory a process has resident, in MB."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    match = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
-    assert match is not None
-    return int(match[1]) / 1024

@@ -6,10 +6,12 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.floor import STATEMENTS
-from tests.bench.measure import Round
+from tests.bench.cost import Cost
+from tests.bench.measure import AtOnce, Idle, Latency
+from tests.bench.usage import PROCESSES
 
 SYNCS = 50
 
@@ -41,53 +43,117 @@ def sync_seconds() -> float:
     return statistics.median(seconds)
 
 
-def table(rounds: Sequence[Round], *, idle: int, count: int) -> str:
-    """Return the figures of all rounds: the median, and the spread in brackets."""
+Values = Sequence[float]
 
-    def row(what: str, own: Callable[[Round], float], floor: str = "") -> str:
-        return f"| {what} | {floor} | {spread([own(r) for r in rounds])} |"
 
-    def floors(value: Callable[[Round], float]) -> str:
-        return spread([value(r) for r in rounds])
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """By what a cost is divided, and what the floor writes for one."""
 
-    return "\n".join(
-        (
-            "| | floor | pg-operator |",
-            "|---|---|---|",
-            row(
-                f"one item on an idle operator, p50 of {idle} (s)",
-                lambda r: r.idle.p50,
-                floors(lambda r: r.idle_floor.p50),
-            ),
-            row(
-                f"one item on an idle operator, p99 of {idle} (s)",
-                lambda r: r.idle.p99,
-                floors(lambda r: r.idle_floor.p99),
-            ),
-            row(
-                f"{count} items at once, wall (s)",
-                lambda r: r.seconds,
-                floors(lambda r: r.floor_seconds),
-            ),
-            row(f"{count} items at once, to the floor", lambda r: r.ratio, "1"),
-            row(f"{count} items at once, p50 (s)", lambda r: r.latency.p50),
-            row(f"{count} items at once, p99 (s)", lambda r: r.latency.p99),
-            row("API writes an item", lambda r: r.cost.api_writes),
-            row("Events an item", lambda r: r.cost.events),
-            row(
-                "written SQL statements an item",
-                lambda r: r.cost.statements,
-                str(STATEMENTS),
-            ),
-            row("sessions opened an item", lambda r: r.cost.sessions, "1"),
-            row("processor time of the controller an item (ms)", _cpu),
-            row(f"resident memory after {count} items (MB)", lambda r: r.cost.rss),
+    name: str
+    count: int
+    statements: float = 0.0
+    api_writes: float = 0.0
+
+
+def row(what: str, floor: Values, own: Values) -> str:
+    """Write a row of what a floor took and what the operator did; empty is nothing."""
+    return f"| {what} | {_cell(floor)} | {_cell(own)} |"
+
+
+def line(what: str, own: Values) -> str:
+    """Write a row of what has no floor."""
+    return f"| {what} | {_cell(own)} |"
+
+
+def head(first: str = "") -> list[str]:
+    """Write the head of a table of such rows."""
+    return [
+        f"| {first} | floor | pg-operator |".replace("|  |", "| |"),
+        "|---|---|---|",
+    ]
+
+
+def rows_of_idle(rounds: Sequence[Idle], *, count: int) -> list[str]:
+    """Write the rows of orders one by one."""
+    return [
+        row(
+            f"one item on an idle operator, {name} of {count} (s)",
+            [of(one.floor) for one in rounds],
+            [of(one.own) for one in rounds],
         )
-    )
+        for name, of in (("p50", _p50), ("p99", _p99))
+    ]
 
 
-def _cpu(one: Round) -> float:
-    return one.cost.cpu_ms
+def rows_of_time(rounds: Sequence[AtOnce], what: str) -> list[str]:
+    """Write how long orders at once took, all together and each."""
+    orders = [Latency(one.created.orders) for one in rounds]
+    return [
+        row(
+            f"{what}, wall (s)",
+            [one.floor_seconds for one in rounds],
+            [one.seconds for one in rounds],
+        ),
+        row(f"{what}, to the floor", [1], [one.ratio for one in rounds]),
+        *(
+            row(f"{what}, {name} (s)", [], [of(one) for one in orders])
+            for name, of in (("p50", _p50), ("p99", _p99))
+        ),
+        row(f"{what}, resident memory after (MB)", [], [one.rss for one in rounds]),
+    ]
+
+
+def rows_of_cost(
+    floors: Sequence[Cost], costs: Sequence[Cost], *, units: Unit
+) -> list[str]:
+    """Write what one of the units cost on average."""
+
+    def each(of: Callable[[Cost], float], among: Sequence[Cost]) -> list[float]:
+        return [of(cost) / units.count for cost in among]
+
+    def both(what: str, of: Callable[[Cost], float]) -> str:
+        return row(f"{what} {units.name}", each(of, floors), each(of, costs))
+
+    own_sql = [units.statements] if floors else []
+    own_writes = [units.api_writes] if floors else []
+    return [
+        row(f"API writes {units.name}", own_writes, each(_writes, costs)),
+        row(f"Events {units.name}", [], each(lambda cost: cost.events, costs)),
+        row(f"written SQL statements {units.name}", own_sql, each(_sql, costs)),
+        row(f"other SQL statements {units.name}", [], each(_reads, costs)),
+        both("sessions opened", lambda cost: cost.sessions),
+        both("WAL (MiB)", lambda cost: cost.wal / 2**20),
+        *(both(f"processor time of {name} (ms)", _cpu_of(name)) for name in PROCESSES),
+    ]
+
+
+def _cpu_of(name: str) -> Callable[[Cost], float]:
+    return lambda cost: 1000 * cost.cpu.get(name, 0.0)
+
+
+def _writes(cost: Cost) -> float:
+    return cost.writes.total()
+
+
+def _sql(cost: Cost) -> float:
+    return cost.sql
+
+
+def _reads(cost: Cost) -> float:
+    return cost.reads
+
+
+def _p50(latency: Latency) -> float:
+    return latency.p50
+
+
+def _p99(latency: Latency) -> float:
+    return latency.p99
+
+
+def _cell(values: Values) -> str:
+    return spread(values) if values else ""
 
 
 def spread(values: Sequence[float]) -> str:
@@ -100,4 +166,6 @@ def spread(values: Sequence[float]) -> str:
 
 def _short(value: float) -> str:
     """Write a number with about three digits."""
+    if value == int(value) and abs(value) < 10_000:
+        return f"{value:.0f}"
     return f"{value:.3f}" if value < 1 else f"{value:.3g}"

@@ -71,6 +71,11 @@ class LocalCluster:
         """Return kubectl as the administrator with another default namespace."""
         return self.control_plane.kubectl(namespace=namespace)
 
+    def pid_of(self, name: str) -> int | None:
+        """Return the pid of a process by the name of its log, None without one."""
+        process = self._supervisor.find(name)
+        return process.pid if process is not None else None
+
     def audit_mark(self) -> int:
         """Return the present end of the audit log, for `requests_since`."""
         log = self.control_plane.audit_log
