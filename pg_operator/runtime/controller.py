@@ -109,6 +109,7 @@ class Controller:
             capacity=settings.workers,
             group_of=self._limits.group_of,
             turn_of=lambda key: key.namespace,
+            place_of=self._limits.place_of,
             limit_of=self._limits.limit_of,
             jitter=spread,
         )
@@ -266,12 +267,16 @@ class Controller:
                 is_ours = place in {"", reconcilers.namespace}
                 watching = watch_secrets(
                     self._kubernetes,
-                    self._feed.secret,
+                    self._take_secret,
                     self._secrets_listed.set if is_ours else lambda: None,
                     jitter=spread,
                     namespace=place,
                 )
                 watches.create_task(watching)
+
+    def _take_secret(self, namespace: str, name: str) -> None:
+        is_listed = self._secrets_listed.is_set()
+        self._feed.secret(namespace, name, is_listed=is_listed)
 
     async def _list_everything(self) -> None:
         await list_everything(self._kubernetes, self._feed.listing)

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from pg_operator.reconcilers.outcome import Object, Wake
-from pg_operator.runtime.cache import Cache, CachedKind, Change
+from pg_operator.runtime.cache import Cache, Change
+from pg_operator.runtime.slim import CachedKind
 from pg_operator.runtime.wakes import secret_wakes, wakes
 
 
@@ -41,12 +42,15 @@ class Feed:
         """Take in that the API server does not know an object any more."""
         self._carry(self._cache.remove(kind, obj))
 
-    def secret(self, namespace: str, name: str) -> None:
-        """Take in that a Secret is not what it was."""
+    def secret(self, namespace: str, name: str, *, is_listed: bool = True) -> None:
+        """Take in that a Secret is not what it was.
+
+        Until all `is_listed` nothing is known of what it was, so nobody goes ahead.
+        """
         for key in secret_wakes(
             namespace, name, self._cache, operator_namespace=self._operator_namespace
         ):
-            self._wake(key, ahead=True)
+            self._wake(key, ahead=is_listed)
 
     def _carry(self, change: Change | None) -> None:
         if change is None:

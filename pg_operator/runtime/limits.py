@@ -40,6 +40,23 @@ class Limits:
         obj = self._cache.get(key)
         return NO_SERVER if obj is None else cluster_of(obj)
 
+    def place_of(self, key: Key) -> Hashable:
+        """Return the database that a key's work enters, or the key where none is known.
+
+        A role enters those of its permissions; the first stands for them.
+        """
+        obj = self._cache.get(key)
+        if obj is None:
+            return key
+        spec = obj.get("spec", {})
+        if key.kind == "Database":
+            name = spec.get("name")
+        else:
+            name = next(
+                (p.get("database") for p in spec.get("permissions") or ()), None
+            )
+        return key if name is None else (cluster_of(obj), str(name))
+
     def limit_of(self, group: Hashable) -> int:
         """Return how many keys of a group may run at a time.
 

@@ -8,78 +8,17 @@ from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
+from pg_operator.runtime.turns import Line, Spot
+
 FIRST_BACKOFF: Final = 1.0
 LONGEST_BACKOFF: Final = 300.0
 # 2 to this power is beyond the longest backoff; larger ones would only overflow.
 _MOST_DOUBLINGS: Final = 10
-
 K = TypeVar("K", bound=Hashable)
 
 
 def _ignore(_key: object) -> None:
     pass
-
-
-class _Turns(Generic[K]):
-    """Keys that wait, each once; those whose turns differ alternate."""
-
-    def __init__(self, turn_of: Callable[[K], Hashable]) -> None:
-        self._turn_of = turn_of
-        # In the order of the turns; a turn without keys is absent.
-        self._keys: OrderedDict[Hashable, OrderedDict[K, None]] = OrderedDict()
-
-    def __bool__(self) -> bool:
-        return bool(self._keys)
-
-    def __contains__(self, key: K) -> bool:
-        return key in self._keys.get(self._turn_of(key), ())
-
-    def add(self, key: K) -> None:
-        """Let a key wait; one that waits already keeps its place."""
-        self._keys.setdefault(self._turn_of(key), OrderedDict())[key] = None
-
-    def discard(self, key: K) -> None:
-        """Let it wait no more, if it does."""
-        turn = self._turn_of(key)
-        keys = self._keys.get(turn, OrderedDict())
-        keys.pop(key, None)
-        if not keys:
-            self._keys.pop(turn, None)
-
-    def take(self) -> K:
-        """Remove and return the next key; who had a turn waits until all others had."""
-        turn, keys = next(iter(self._keys.items()))
-        key, _ = keys.popitem(last=False)
-        if keys:
-            self._keys.move_to_end(turn)
-        else:
-            del self._keys[turn]
-        return key
-
-
-class _Line(Generic[K]):
-    """The keys of one group that wait, each once; those ahead go before the others."""
-
-    def __init__(self, turn_of: Callable[[K], Hashable]) -> None:
-        self._ahead = _Turns(turn_of)
-        self._others = _Turns(turn_of)
-
-    def __bool__(self) -> bool:
-        return bool(self._ahead or self._others)
-
-    def add(self, key: K, *, ahead: bool) -> None:
-        """Let a key wait; one that waits already keeps its place, or goes ahead."""
-        if key in self._ahead:
-            return
-        if ahead:
-            self._others.discard(key)
-            self._ahead.add(key)
-        else:
-            self._others.add(key)
-
-    def take(self) -> K:
-        """Remove and return the next key."""
-        return (self._ahead or self._others).take()
 
 
 class Backlog(Generic[K]):
@@ -89,7 +28,9 @@ class Backlog(Generic[K]):
     when it was added while it ran. Groups take turns, each with at most `limit_of`
     running keys, so that one slow group never holds up the others. In its group a key
     added with `ahead` goes before those that were not; among either of them, keys of
-    different `turn_of` alternate, so that many of one hold up the others by one.
+    different `turn_of` alternate, so that many of one hold up the others by one turn. A
+    turn is for keys of one `place_of`, to go there once for all; while others wait, two
+    keys of a place do not run at a time, for they would wait for each other there.
     `jitter` is called for a factor around 1 with which delays are multiplied.
     """
 
@@ -99,19 +40,23 @@ class Backlog(Generic[K]):
         capacity: int,
         group_of: Callable[[K], Hashable],
         turn_of: Callable[[K], Hashable],
+        place_of: Callable[[K], Hashable],
         limit_of: Callable[[Hashable], int],
         jitter: Callable[[], float],
     ) -> None:
         self._capacity = capacity
         self._group_of = group_of
         self._turn_of = turn_of
+        self._place_of = place_of
         self._limit_of = limit_of
         self._jitter = jitter
         # Groups in the order of their turns; a group with nothing queued is absent.
-        self._queued: OrderedDict[Hashable, _Line[K]] = OrderedDict()
+        self._queued: OrderedDict[Hashable, Line[K]] = OrderedDict()
         self._placed: dict[K, Hashable] = {}
-        self._running: dict[K, Hashable] = {}
+        self._running: dict[K, tuple[Hashable, Hashable]] = {}
+        # How many keys run in a group, and at a place.
         self._busy: Counter[Hashable] = Counter()
+        self._visited: Counter[Hashable] = Counter()
         # With whether it is to go ahead.
         self._dirty: dict[K, bool] = {}
         self._due: dict[K, float] = {}
@@ -141,7 +86,7 @@ class Backlog(Generic[K]):
             return is_new
         is_new = key not in self._placed
         group = self._placed.setdefault(key, self._group_of(key))
-        self._queued.setdefault(group, _Line(self._turn_of)).add(key, ahead=ahead)
+        self._queued.setdefault(group, Line(self._spot_of)).add(key, ahead=ahead)
         return is_new
 
     def add_after(self, key: K, delay: float, *, now: float) -> None:
@@ -186,23 +131,25 @@ class Backlog(Generic[K]):
         if group is None:
             return None
         line = self._queued[group]
-        key = line.take()
+        key, place = line.take(self._visited)
         if line:
             self._queued.move_to_end(group)
         else:
             del self._queued[group]
         del self._placed[key]
         self._due.pop(key, None)
-        self._running[key] = group
+        self._running[key] = group, place
         self._busy[group] += 1
+        self._visited[place] += 1
         return key
 
     def done(self, key: K) -> None:
         """End the run of a taken key; queue it again if it was added meanwhile."""
-        group = self._running.pop(key)
-        self._busy[group] -= 1
-        if not self._busy[group]:
-            del self._busy[group]
+        group, place = self._running.pop(key)
+        for counter, one in ((self._busy, group), (self._visited, place)):
+            counter[one] -= 1
+            if not counter[one]:
+                del counter[one]
         ahead = self._dirty.pop(key, None)
         if ahead is not None:
             self.add(key, ahead=ahead)
@@ -215,6 +162,9 @@ class Backlog(Generic[K]):
                 return moment
             heapq.heappop(self._moments)
         return None
+
+    def _spot_of(self, key: K) -> Spot:
+        return self._turn_of(key), self._place_of(key)
 
     def _has_room(self, group: Hashable) -> bool:
         return self._busy[group] < max(1, self._limit_of(group))

@@ -118,6 +118,7 @@ class Process:
             capacity=1,
             group_of=limits.group_of,
             turn_of=lambda key: key.namespace,
+            place_of=limits.place_of,
             limit_of=limits.limit_of,
             jitter=lambda: 1.0,
         )

@@ -184,6 +184,7 @@ class Bed:
             capacity=4,
             group_of=self.limits.group_of,
             turn_of=lambda key: key.namespace,
+            place_of=self.limits.place_of,
             limit_of=self.limits.limit_of,
             jitter=lambda: 1.0,
         )

@@ -7,7 +7,14 @@ import pytest
 
 from pg_operator.runtime.cache import Cache
 from pg_operator.runtime.limits import NO_SERVER, Limits
-from tests.unit.runtime_bed import a_cluster, a_database, cluster_key, database_key
+from tests.unit.runtime_bed import (
+    a_cluster,
+    a_database,
+    a_role,
+    cluster_key,
+    database_key,
+    role_key,
+)
 
 
 def limits(spec: dict[str, Any] | None = None, *, jitter: float = 1.0) -> Limits:
@@ -67,3 +74,14 @@ def test_resync_interval_without_a_cluster_is_the_default() -> None:
 def test_resync_interval_is_multiplied_with_the_jitter() -> None:
     interval = limits(jitter=1.2).resync_interval(cluster_key())
     assert interval == timedelta(minutes=12)
+
+
+def test_place_is_the_database_that_is_entered() -> None:
+    cache = Cache()
+    cache.put("Database", a_database("orders"))
+    cache.put("DatabaseRole", a_role("app", "orders", "audit"))
+    cache.put("DatabaseRole", a_role("group"))
+    places = Limits(cache, workers=32, jitter=lambda: 1.0)
+    assert places.place_of(database_key("orders")) == places.place_of(role_key("app"))
+    assert places.place_of(role_key("group")) == role_key("group")
+    assert places.place_of(role_key("gone")) == role_key("gone")

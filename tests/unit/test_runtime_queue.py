@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pg_operator.runtime.queue import LONGEST_BACKOFF, Backlog, WorkQueue
+from pg_operator.runtime.turns import MOST_IN_A_TURN
 from tests.unit.runtime_bed import Clock
 
 Key = tuple[str, int]
@@ -22,11 +23,13 @@ def a_backlog(
     limit: int = 100,
     factor: float = 1.0,
     turn_of: Callable[[Key], Hashable] = lambda _: None,
+    place_of: Callable[[Key], Hashable] = lambda key: key,
 ) -> Backlog[Key]:
     return Backlog(
         capacity=capacity,
         group_of=lambda key: key[0],
         turn_of=turn_of,
+        place_of=place_of,
         limit_of=lambda _: limit,
         jitter=lambda: factor,
     )
@@ -69,6 +72,49 @@ def test_many_keys_of_one_turn_hold_up_another_by_one() -> None:
         backlog.add(("a", number))
     numbers = [number for _, number in drain(backlog)]
     assert numbers == [10, 20, 30, 11, 21, 12, 13, 14]
+
+
+def test_keys_of_one_place_run_one_after_the_other_and_then_the_next_place() -> None:
+    backlog = a_backlog(limit=2, place_of=tens)
+    for number in (10, 20, 30, 11, 21, 12):
+        backlog.add(("a", number))
+    order = run_in_pairs(backlog)
+    assert order == [10, 20, 11, 21, 12, 30]
+
+
+def test_place_waits_for_nobody_when_all_that_waits_is_there() -> None:
+    backlog = a_backlog(limit=2, place_of=tens)
+    for number in (10, 11, 12):
+        backlog.add(("a", number))
+    assert [number for _, number in drain(backlog)] == [10, 11]
+
+
+def test_place_with_many_keys_holds_up_the_next_by_a_few() -> None:
+    backlog = a_backlog(limit=1, place_of=lambda key: key[1] % 100)
+    for number in (*range(0, 2000, 100), 1):
+        backlog.add(("a", number))
+    assert run_in_pairs(backlog).index(1) == MOST_IN_A_TURN
+
+
+def test_turn_that_is_over_leaves_nothing_behind() -> None:
+    backlog = a_backlog(turn_of=tens, place_of=tens)
+    for number in (10, 11, 10):
+        backlog.add(("a", number))
+        backlog.add(("a", number), ahead=True)
+    assert [number for _, number in drain(backlog)] == [10, 11]
+
+
+def run_in_pairs(backlog: Backlog[Key]) -> list[int]:
+    """Run everything, ending the older of two runs before the next is taken."""
+    order: list[int] = []
+    running: list[Key] = []
+    while (key := backlog.take()) is not None or running:
+        if key is None:
+            backlog.done(running.pop(0))
+        else:
+            order.append(key[1])
+            running.append(key)
+    return order
 
 
 def test_keys_ahead_go_before_others_whosever_turn_it_is() -> None:

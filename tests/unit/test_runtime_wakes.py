@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from pg_operator.reconcilers.outcome import Key
-from pg_operator.runtime.cache import Cache, CachedKind, Change
+from pg_operator.runtime.cache import Cache, Change
+from pg_operator.runtime.feed import Feed
+from pg_operator.runtime.slim import CachedKind
 from pg_operator.runtime.wakes import secret_wakes, wakes
 from tests.unit.runtime_bed import (
     a_cluster,
@@ -392,6 +394,21 @@ def test_connection_secret_and_its_database_wake_their_role(cache: Cache) -> Non
     assert woken == {role_key("near")}
     edited = changed(ORDERS, generation=2)
     assert role_key("near") in put(cache, "Database", edited)
+
+
+def test_only_a_secret_that_changed_lets_its_roles_go_ahead(cache: Cache) -> None:
+    woken: list[tuple[Key, bool]] = []
+
+    def wake(key: Key, *, ahead: bool = False) -> None:
+        woken.append((key, ahead))
+
+    feed = Feed(cache, wake=wake, operator_namespace="operators")
+    cache.put("DatabaseRole", a_role("new", secret="pw"))
+
+    feed.secret("shop", "pw", is_listed=False)
+    feed.secret("shop", "pw")
+
+    assert woken == [(role_key("new"), False), (role_key("new"), True)]
 
 
 def test_secret_wakes_clusters_whose_dsn_it_holds(cache: Cache) -> None:

@@ -1,0 +1,110 @@
+"""Keys of one group that wait, in the order in which they are taken."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Container, Hashable
+from typing import Final, Generic, TypeVar
+
+# How many keys of one place may run before it is the turn of others: enough for what
+# most databases have, so that it is entered once.
+MOST_IN_A_TURN: Final = 8
+
+Spot = tuple[Hashable, Hashable]
+"""Whose turn it is when a key is taken, and the place that the key's work is at."""
+
+K = TypeVar("K", bound=Hashable)
+
+
+class _Turns(Generic[K]):
+    """Keys that wait, each once; those whose turns differ alternate.
+
+    A turn is for one place: for the keys that wait for it, or the first few of them.
+    """
+
+    def __init__(self, spot_of: Callable[[K], Spot]) -> None:
+        self._spot_of = spot_of
+        self._spots: dict[K, Spot] = {}
+        # Turns and their places in the order of waiting; none of them is empty.
+        self._turns: OrderedDict[Hashable, OrderedDict[Hashable, dict[K, None]]]
+        self._turns = OrderedDict()
+        # How many were taken in the present turn of a spot.
+        self._taken: Counter[Spot] = Counter()
+
+    def __bool__(self) -> bool:
+        return bool(self._spots)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._spots
+
+    def add(self, key: K) -> None:
+        """Let a key wait; one that waits already keeps its place."""
+        if key not in self._spots:
+            turn, place = self._spots[key] = self._spot_of(key)
+            places = self._turns.setdefault(turn, OrderedDict())
+            places.setdefault(place, {})[key] = None
+
+    def discard(self, key: K) -> None:
+        """Let it wait no more, if it does."""
+        if key in self._spots:
+            self._remove(key)
+
+    def take(self, busy: Container[Hashable]) -> tuple[K, Hashable]:
+        """Remove and return the next key and its place, one not busy if there is one.
+
+        Who had a turn waits until all others had.
+        """
+        turn, place = spot = self._next(busy)
+        key = next(iter(self._turns[turn][place]))
+        self._taken[spot] += 1
+        is_over = self._taken[spot] >= MOST_IN_A_TURN
+        is_last = self._remove(key)
+        if is_over and not is_last:
+            del self._taken[spot]
+            self._turns[turn].move_to_end(place)
+        if (is_over or is_last) and turn in self._turns:
+            self._turns.move_to_end(turn)
+        return key, place
+
+    def _next(self, busy: Container[Hashable]) -> Spot:
+        for turn, places in self._turns.items():
+            for place in places:
+                if place not in busy:
+                    return turn, place
+        turn, places = next(iter(self._turns.items()))
+        return turn, next(iter(places))
+
+    def _remove(self, key: K) -> bool:
+        """Remove a key; tell whether it was the last that waited for its place."""
+        turn, place = spot = self._spots.pop(key)
+        places = self._turns[turn]
+        del places[place][key]
+        if places[place]:
+            return False
+        del places[place], self._taken[spot]
+        if not places:
+            del self._turns[turn]
+        return True
+
+
+class Line(Generic[K]):
+    """The keys of one group that wait, each once; those ahead go before the others."""
+
+    def __init__(self, spot_of: Callable[[K], Spot]) -> None:
+        self._ahead = _Turns(spot_of)
+        self._others = _Turns(spot_of)
+
+    def __bool__(self) -> bool:
+        return bool(self._ahead or self._others)
+
+    def add(self, key: K, *, ahead: bool) -> None:
+        """Let a key wait; one that waits already keeps its place, or goes ahead."""
+        if key in self._ahead:
+            return
+        if ahead:
+            self._others.discard(key)
+            self._ahead.add(key)
+        else:
+            self._others.add(key)
+
+    def take(self, busy: Container[Hashable]) -> tuple[K, Hashable]:
+        """Remove and return the next key and its place, not a busy one if it can be."""
+        return (self._ahead or self._others).take(busy)
