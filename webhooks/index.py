@@ -12,12 +12,13 @@ from pg_operator.api.specs import Kind
 from pg_operator.kube.client import Kubernetes
 from pg_operator.kube.errors import KubernetesError
 from pg_operator.reconcilers.outcome import Object
-from pg_operator.runtime.cache import Cache, CachedKind
+from pg_operator.runtime.cache import Cache
 from pg_operator.runtime.listing import (
     FIRST_RELIST_SECONDS,
     list_again,
     list_everything,
 )
+from pg_operator.runtime.slim import CachedKind
 from pg_operator.runtime.watches import Watches, WatchesEnded
 from webhooks.claims import judge_claims
 

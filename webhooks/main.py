@@ -7,15 +7,14 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 import kopf
-from kopf._cogs.structs.ephemera import AnyMemo
 from kopf._cogs.structs.references import Insights
 from kopf._core.engines.peering import Identity
-from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
 from certs.serving import Certificate
 from pg_operator.kube.client import Kubernetes
 from pg_operator.runtime.jitter import spread
 from pg_operator.runtime.login import login
+from pg_operator.runtime.memories import NoMemories
 from webhooks.handlers import register
 from webhooks.index import Index
 from webhooks.metrics import WebhookMetrics
@@ -109,23 +108,3 @@ def is_no_review(record: logging.LogRecord) -> bool:
     by the handlers.
     """
     return not record.getMessage().startswith(_REVIEW_REPORTS)
-
-
-class NoMemories(ResourceMemories):
-    """Remember no object: Kopf would keep one record for each uid, for ever."""
-
-    async def recall(
-        self,
-        raw_body: kopf.RawBody,
-        *,
-        memobase: AnyMemo | None = None,
-        noticed_by_listing: bool = False,
-        ephemeral: bool = False,  # noqa: ARG002
-    ) -> ResourceMemory:
-        """Make a record that is dropped with the review."""
-        return await super().recall(
-            raw_body,
-            memobase=memobase,
-            noticed_by_listing=noticed_by_listing,
-            ephemeral=True,
-        )

@@ -2,14 +2,14 @@
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pg_operator.api.privileges import ALL
 from pg_operator.api.specs import WILDCARD, DatabaseSpec, Kind
 from pg_operator.api.validation import validate_database
 from pg_operator.reconcilers.outcome import Key, Object, is_deleting
+from pg_operator.runtime.slim import CachedKind, Slim
 
-CachedKind = Kind | Literal["Namespace"]
 Name = tuple[str, str]
 Entry = tuple[str, ...]
 
@@ -39,6 +39,7 @@ class Cache:
         self._index: defaultdict[tuple[CachedKind, Entry], dict[Name, None]]
         self._index = defaultdict(dict)
         self._gone: OrderedDict[str, None] = OrderedDict()
+        self._slim = Slim()
         self._declared: dict[Name, tuple[Object, DatabaseSpec | None]] = {}
 
     def get(self, key: Key) -> Object | None:
@@ -91,7 +92,7 @@ class Cache:
             return None
         if old is not None:
             self._drop(kind, old, gone=old["metadata"]["uid"] != metadata["uid"])
-        new = _slim(kind, obj)
+        new = self._slim(kind, obj)
         self._objects[kind][name] = new
         for entry in index_entries(new):
             self._index[kind, entry][name] = None
@@ -251,18 +252,6 @@ def _has_wildcard(permission: Mapping[str, Any]) -> bool:
 def _name(obj: Object) -> Name:
     metadata = obj["metadata"]
     return metadata.get("namespace", ""), metadata["name"]
-
-
-def _slim(kind: CachedKind, obj: Object) -> Object:
-    """Leave out what nobody reads: it is most of an object's size."""
-    metadata: Mapping[str, Any] = {
-        field: value
-        for field, value in obj["metadata"].items()
-        if field != "managedFields"
-    }
-    if kind == "Namespace":
-        return {"metadata": metadata}
-    return {**obj, "metadata": metadata}
 
 
 def _is_newer(obj: Object, *, than: Object) -> bool:

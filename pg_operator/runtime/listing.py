@@ -9,7 +9,7 @@ from pg_operator.api.specs import PLURALS
 from pg_operator.kube.client import Kubernetes, core_path, object_path
 from pg_operator.kube.errors import KubernetesError, NotFound
 from pg_operator.reconcilers.outcome import Object
-from pg_operator.runtime.cache import CachedKind
+from pg_operator.runtime.slim import CachedKind
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,9 @@ from kopf._core.engines.peering import Identity
 
 from pg_operator.api.specs import GROUP, PLURALS, VERSION
 from pg_operator.reconcilers.outcome import Object
-from pg_operator.runtime.cache import CachedKind
 from pg_operator.runtime.login import login
+from pg_operator.runtime.memories import NoMemories
+from pg_operator.runtime.slim import CachedKind
 from pg_operator.runtime.threads import run_in_thread
 
 OnEvent = Callable[[CachedKind, str | None, Object], None]
@@ -96,6 +97,7 @@ async def _run_kopf(
             settings=_settings(),
             insights=insights,
             stop_flag=stop,
+            memories=NoMemories(),
             # Kopf would ask for the user's name, and not every uid has one.
             identity=Identity("pg-operator-controller"),
             standalone=True,

@@ -1,5 +1,6 @@
 """The cache never goes back, whatever order the news come in."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -89,6 +90,26 @@ def test_managed_fields_are_not_kept(cache: Cache) -> None:
     stored = cache.get(cluster_key())
     assert stored is not None
     assert "managedFields" not in stored["metadata"]
+
+
+def test_what_kubectl_applied_last_is_not_kept(cache: Cache) -> None:
+    applied = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "mine": "1"}
+    cache.put("DatabaseCluster", a_cluster(annotations=applied))
+    stored = cache.get(cluster_key())
+    assert stored is not None
+    assert stored["metadata"]["annotations"] == {"mine": "1"}
+
+
+def test_words_of_many_objects_are_kept_once(cache: Cache) -> None:
+    copies = [json.loads(json.dumps(a_database(name))) for name in ("one", "two")]
+    for copy in copies:
+        cache.put("Database", copy)
+    one, two = (cache.get(database_key(name)) for name in ("one", "two"))
+    assert [one, two] == copies
+    assert one is not None
+    assert two is not None
+    assert [*map(id, one["spec"])] == [*map(id, two["spec"])]
+    assert [*map(id, copies[0]["spec"])] != [*map(id, copies[1]["spec"])]
 
 
 def test_of_a_namespace_only_its_metadata_is_kept(cache: Cache) -> None:

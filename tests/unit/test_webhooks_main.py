@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from certs.reload import ServingCertificate
 from pg_operator.cli.options import Address
 from pg_operator.cli.webhook import webhook
+from pg_operator.runtime.memories import NoMemories
 from tests.unit.webhook_bed import (
     Mount,
     a_database,
@@ -22,7 +23,7 @@ from tests.unit.webhook_bed import (
     client_session,
     leaf_of,
 )
-from webhooks.main import NoMemories, UnknownAPIServerError, serve
+from webhooks.main import UnknownAPIServerError, serve
 from webhooks.metrics import WebhookMetrics
 
 

@@ -24,8 +24,8 @@ from certs.issue import KeyPair, issue_authority, issue_leaf
 from certs.reload import ServingCertificate
 from pg_operator.api.errors import Verdict
 from pg_operator.api.validation import Validator
+from pg_operator.runtime.memories import NoMemories
 from webhooks.handlers import KINDS, AdmittedKind, register
-from webhooks.main import NoMemories
 from webhooks.metrics import WebhookMetrics
 from webhooks.server import WebhookServer
 
