@@ -1,9 +1,12 @@
-"""Whose future objects a permission on `*` covers. Pure."""
+"""Whose future objects a permission on `*` covers, and who stops to create. Pure."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from pg_operator.plan.state import UNSET, Unset
+from pg_operator.plan.batches import Plan
+from pg_operator.plan.operations import AlterRole, GrantMembership, RevokeMembership
+from pg_operator.plan.privileges import RevokePrivileges
+from pg_operator.plan.state import UNSET, Membership, Unset
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +43,31 @@ def effective_creators(
     """
     creators = observed.everyone if declared is None else frozenset(declared)
     return creators - {role}
+
+
+def databases_closed(plan: Plan) -> frozenset[str]:
+    """Return the databases with schemas that a plan takes CREATE from its role in."""
+    return frozenset(
+        one.database
+        for one in plan.operations
+        if isinstance(one, RevokePrivileges)
+        and one.kind == "schema"
+        and "CREATE" in one.privileges
+    )
+
+
+def groups_left(plan: Plan, groups: Collection[str]) -> frozenset[str]:
+    """Return the groups whose rights a plan takes from its role, a member of `groups`.
+
+    It may leave them, or inherit no more.
+    """
+    left = set[str]()
+    for operation in plan.operations:
+        match operation:
+            case RevokeMembership(group=group):
+                left.add(group)
+            case GrantMembership(membership=Membership(role=group, inherit=False)):
+                left.add(group)
+            case AlterRole(inherit=False):
+                left.update(groups)
+    return frozenset(left)

@@ -57,7 +57,9 @@ class Outcome:
     `conditions` and `status` (every other status field; None removes one) are stored by
     one PATCH if they differ from what is stored. `release` removes our finalizer.
     `retry` runs the key again after its backoff, `requeue_after` after that time;
-    with neither, a wake or the resync does.
+    with neither, a wake or the resync does. `closed` are the databases in which a role
+    may create less than before, `left` the groups whose rights it lost: no object says
+    that of it any more, and default privileges of others depend on it.
     """
 
     conditions: tuple[Condition, ...] = ()
@@ -66,6 +68,8 @@ class Outcome:
     requeue_after: timedelta | None = None
     retry: bool = False
     release: bool = False
+    closed: frozenset[str] = frozenset()
+    left: frozenset[str] = frozenset()
 
 
 class Objects(Protocol):

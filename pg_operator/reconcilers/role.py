@@ -8,6 +8,7 @@ from pg_operator.api.guard import guard
 from pg_operator.api.specs import DatabaseRoleSpec
 from pg_operator.api.validation import validate_databaserole
 from pg_operator.plan.batches import Plan
+from pg_operator.plan.creators import databases_closed, groups_left
 from pg_operator.plan.deletion import effective_role_policy
 from pg_operator.plan.operations import AlterRole, MarkRole
 from pg_operator.plan.state import Mark, Password, Pending
@@ -81,7 +82,9 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
         adopted = f"Took over role '{spec.role_name}'"
         events = [Event("Normal", "RoleAdopted", adopted), *events]
     pending = (*resolved.pending, *applied.pending)
-    return _outcome(role, binding, pending, status=status, events=events)
+    outcome = _outcome(role, binding, pending, status=status, events=events)
+    left = groups_left(plan, {membership.role for membership in observed.memberships})
+    return replace(outcome, closed=databases_closed(plan), left=left)
 
 
 def _outcome(

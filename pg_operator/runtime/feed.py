@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pg_operator.reconcilers.outcome import Object, Wake
 from pg_operator.runtime.cache import Cache, Change
 from pg_operator.runtime.slim import CachedKind
-from pg_operator.runtime.wakes import secret_wakes, wakes
+from pg_operator.runtime.wakes import creator_wakes, secret_wakes, wakes
 
 
 class Feed:
@@ -51,6 +51,13 @@ class Feed:
             namespace, name, self._cache, operator_namespace=self._operator_namespace
         ):
             self._wake(key, ahead=is_listed)
+
+    def creates_less(
+        self, role: Object, *, closed: Iterable[str], left: Iterable[str]
+    ) -> None:
+        """Take in where a role's last reconcile kept it from creating objects."""
+        for key in sorted(creator_wakes(role, self._cache, closed=closed, left=left)):
+            self._wake(key, ahead=True)
 
     def _carry(self, change: Change | None) -> None:
         if change is None:

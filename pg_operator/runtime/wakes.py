@@ -42,6 +42,18 @@ def wakes(change: Change, cache: Cache) -> set[Key]:
     return itself | (others - {key_of(change.kind, _sides(change)[0])})
 
 
+def creator_wakes(
+    role: Object, cache: Cache, *, closed: Iterable[str], left: Iterable[str]
+) -> set[Key]:
+    """Return the keys that the default privileges for a role's objects are there for.
+
+    Where it creates less: in databases `closed` to it, and by groups that it `left`.
+    """
+    cluster = cluster_of(role)
+    databases = {*closed, *_create_in(left, cluster, cache)}
+    return {*_followers(cluster, databases, cache)} - {key_of("DatabaseRole", role)}
+
+
 def secret_wakes(
     namespace: str, name: str, cache: Cache, *, operator_namespace: str
 ) -> set[Key]:
@@ -87,8 +99,8 @@ def _of_database(change: Change, cache: Cache) -> Iterator[Key]:
             yield from _found(cache, ("Database",), "template", *place)
     if _differ(change, _settled):
         # Its owners may be others now, and so who creates objects in its schemas.
-        place = cluster_of(_sides(change)[0]), _server_name(_sides(change)[0])
-        yield from _found(cache, ("DatabaseRole",), "follows", *place)
+        side = _sides(change)[0]
+        yield from _followers(cluster_of(side), [_server_name(side)], cache)
     if _differ(change, service_of):
         # Each sharer writes the Service with all its owners, so whoever writes last
         # must have seen the last one come or go.
@@ -109,20 +121,26 @@ def _of_role(change: Change, cache: Cache) -> Iterator[Key]:
     if _differ(change, _settled):
         # Who was granted everything in a schema is, on what this one will create.
         sides = _sides(change)
-        for database in frozenset().union(*(_creates_in(s, cache) for s in sides)):
-            place = cluster_of(_sides(change)[0]), database
-            yield from _found(cache, ("DatabaseRole",), "follows", *place)
+        databases = frozenset().union(*(_creates_in(side, cache) for side in sides))
+        yield from _followers(cluster_of(sides[0]), databases, cache)
 
 
 def _creates_in(role: Object, cache: Cache) -> frozenset[str]:
     """The databases in which a role may create, by itself or by its groups."""
-    databases, waiting, seen = set(creates_in(role)), [role], set[str]()
+    by_groups = _create_in(groups_of(role), cluster_of(role), cache)
+    return creates_in(role) | by_groups
+
+
+def _create_in(groups: Iterable[str], cluster: str, cache: Cache) -> frozenset[str]:
+    """The databases in which roles or their groups may create."""
+    databases, waiting, seen = set[str](), [*groups], set[str]()
     while waiting:
-        for group in groups_of(waiting.pop()) - seen:
+        group = waiting.pop()
+        if group not in seen:
             seen.add(group)
-            for found in cache.find("DatabaseRole", "named", cluster_of(role), group):
+            for found in cache.find("DatabaseRole", "named", cluster, group):
                 databases |= creates_in(found)
-                waiting.append(found)
+                waiting += groups_of(found)
     return frozenset(databases)
 
 
@@ -130,6 +148,12 @@ def _of_namespace(change: Change, cache: Cache) -> Iterator[Key]:
     """Everything in it."""
     if _is_edited(change):
         yield from _found(cache, _OBJECT_KINDS, "namespace", _name(change))
+
+
+def _followers(cluster: str, databases: Iterable[str], cache: Cache) -> Iterator[Key]:
+    """The roles that have permissions on all that is created in databases."""
+    for database in databases:
+        yield from _found(cache, ("DatabaseRole",), "follows", cluster, database)
 
 
 def _found(cache: Cache, kinds: Iterable[Kind], *entry: str) -> Iterator[Key]:

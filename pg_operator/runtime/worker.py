@@ -106,6 +106,7 @@ class Worker:
             await self._set_finalizers(key, obj, _released)
         else:
             await self._write_status(key, obj, outcome)
+        self.feed.creates_less(obj, closed=outcome.closed, left=outcome.left)
         await self._post(obj, outcome.events)
         return self._schedule(key, outcome)
 

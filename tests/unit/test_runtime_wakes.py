@@ -8,7 +8,7 @@ from pg_operator.reconcilers.outcome import Key
 from pg_operator.runtime.cache import Cache, Change
 from pg_operator.runtime.feed import Feed
 from pg_operator.runtime.slim import CachedKind
-from pg_operator.runtime.wakes import secret_wakes, wakes
+from pg_operator.runtime.wakes import creator_wakes, secret_wakes, wakes
 from tests.unit.runtime_bed import (
     a_cluster,
     a_database,
@@ -284,6 +284,11 @@ def test_role_that_may_create_by_its_groups_wakes_those_who_are_granted_all_ther
     ready = condition("Ready", "True", "Reconciled")
     woken = put(cache, "DatabaseRole", changed(joined, status=ready))
     assert woken == {role_key("reader")}
+    # And so it does when it has left, of which no object says anything any more.
+    gone = member("writer")
+    assert creator_wakes(gone, cache, closed=[], left=["staff"]) == woken
+    assert creator_wakes(gone, cache, closed=["orders"], left=[]) == woken
+    assert creator_wakes(gone, cache, closed=["stock"], left=["missing"]) == set()
 
 
 @pytest.mark.parametrize(

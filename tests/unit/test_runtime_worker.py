@@ -71,6 +71,23 @@ async def test_echo_of_our_own_write_wakes_nobody(bed: Bed) -> None:
     assert bed.backlog.queued == ()
 
 
+async def test_role_that_creates_less_wakes_who_is_granted_all_there_will_be(
+    bed: Bed,
+) -> None:
+    reader = a_role("reader")
+    tables = [{"name": "*", "privileges": ["SELECT"]}]
+    schemas = [{"name": "app", "tables": tables}]
+    reader["spec"]["permissions"] = [{"database": "orders", "schemas": schemas}]
+    bed.store("DatabaseRole", reader)
+    writer = bed.store("DatabaseRole", a_role("writer", "stock"))
+    await bed.settle()
+    bed.reconciled.clear()
+    bed.script[writer] = Outcome(closed=frozenset({"orders"}))
+    bed.queue.add(writer)
+    await bed.settle()
+    assert bed.reconciled == [writer, role_key("reader")]
+
+
 async def test_own_write_wakes_who_waited_for_it(bed: Bed) -> None:
     bed.store("DatabaseRole", a_role("app", "orders"))
     bed.store("Database", a_database("orders"))

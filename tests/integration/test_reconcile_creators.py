@@ -1,0 +1,98 @@
+"""Who stops to create in a schema is told, and others lose what waited for it."""
+
+from typing import Any
+
+import pytest
+
+from pg_operator.reconcilers.outcome import Outcome
+from tests.integration.postgres_bed import Bed
+from tests.integration.reconcile_bed import MAIN, Stage
+
+CREATORS = "SELECT defaclrole::regrole::text FROM pg_default_acl"
+ALL_TABLES = {"name": "app", "tables": [{"name": "*", "privileges": ["SELECT"]}]}
+
+
+class Scene:
+    """A database, a group that creates in it, and who may read what is created."""
+
+    def __init__(self, stage: Stage, bed: Bed) -> None:
+        self.stage = stage
+        self.bed = bed
+        self.database = bed.name("db")
+
+    async def apply(self, role: str, **spec: Any) -> Outcome:
+        """Make a role true."""
+        document = {**MAIN, "roleName": self.bed.name(role), **spec}
+        key = self.stage.put("DatabaseRole", role, document, namespace="shop")
+        reason, message, outcome = await self.stage.reconcile(key)
+        assert reason == "Reconciled", message
+        return outcome
+
+    def permitted(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Return a spec with one permission."""
+        return {"permissions": [{"database": self.database, "schemas": [schema]}]}
+
+    async def creators(self) -> set[str]:
+        """Apply the reader, and return for whose objects it has default privileges."""
+        await self.apply("reader", **self.permitted(ALL_TABLES))
+        async with self.bed.connections.session(self.database) as connection:
+            cursor = await connection.execute(CREATORS)
+            return {name for (name,) in await cursor.fetchall()}
+
+
+def stopped(outcome: Outcome) -> tuple[set[str], set[str]]:
+    """Return the databases and the groups that a role creates less in or by."""
+    return {*outcome.closed}, {*outcome.left}
+
+
+@pytest.fixture
+async def scene(stage: Stage, bed: Bed) -> Scene:
+    scene = Scene(stage, bed)
+    spec = {**MAIN, "name": scene.database, "schemas": [{"name": "app"}]}
+    database = stage.put("Database", "db", spec, namespace="shop")
+    assert (await stage.reconcile(database))[0] == "Reconciled"
+    creating = {"name": "app", "privileges": ["USAGE", "CREATE"]}
+    await scene.apply("group", login=False, **scene.permitted(creating))
+    return scene
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_role_that_loses_create_says_in_which_database(
+    scene: Scene, bed: Bed, *, is_kept: bool
+) -> None:
+    group = bed.name("group")
+    assert group in await scene.creators()
+    using = {"name": "app", "privileges": ["USAGE"]}
+    left = scene.permitted(using) if is_kept else {}
+    outcome = await scene.apply("group", login=False, **left)
+    assert stopped(outcome) == ({scene.database}, set())
+    assert group not in await scene.creators()
+
+
+async def test_role_that_leaves_a_group_says_which(scene: Scene, bed: Bed) -> None:
+    group, member = bed.name("group"), bed.name("member")
+    await scene.apply("member", memberOf=[{"role": group}])
+    assert await scene.creators() >= {group, member}
+    if bed.server.version_number >= 160000:
+        kept = [{"role": group, "inherit": False}]
+        outcome = await scene.apply("member", memberOf=kept)
+        assert stopped(outcome) == (set(), {group})
+        assert member not in await scene.creators()
+        await scene.apply("member", memberOf=[{"role": group}])
+        assert member in await scene.creators()
+    outcome = await scene.apply("member")
+    assert stopped(outcome) == (set(), {group})
+    assert member not in await scene.creators()
+    assert group in await scene.creators()
+
+
+async def test_role_that_creates_as_before_says_nothing(scene: Scene, bed: Bed) -> None:
+    group = bed.name("group")
+    joined = {"memberOf": [{"role": group}]}
+    for _ in range(2):
+        outcome = await scene.apply("member", **joined)
+        assert stopped(outcome) == (set(), set())
+    using = scene.permitted({"name": "app", "privileges": ["USAGE"]})
+    for spec in ({**joined, **using}, joined):
+        outcome = await scene.apply("member", **spec)
+        assert stopped(outcome) == (set(), set())
