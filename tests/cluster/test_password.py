@@ -317,7 +317,7 @@ def test_password_shows_nowhere(
         text = log.read_bytes()[start:].decode(errors="replace")
         texts.append(text)
     logged = texts[-1]
-    assert f'ALTER ROLE "{user}"' in logged
+    assert f'COMMENT ON ROLE "{user}"' in logged
     admin_password = psycopg.conninfo.conninfo_to_dict(cluster.postgres.admin_dsn)
     for secret in (*secrets, str(admin_password["password"])):
         encoded = base64.b64encode(secret.encode()).decode()
