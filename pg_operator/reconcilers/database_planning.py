@@ -21,14 +21,10 @@ from pg_operator.postgres.observe_extensions import observe_trusted
 from pg_operator.postgres.observe_parameters import observe_parameter_contexts
 from pg_operator.reconcilers.context import Context, claimant_of
 from pg_operator.reconcilers.inside import Seen, closed_by_hand, look_inside
-from pg_operator.reconcilers.outcome import Key, Object, is_deleting
-from pg_operator.reconcilers.ownership import (
-    agreed_consent,
-    check_ownership,
-    ownership_of,
-)
+from pg_operator.reconcilers.outcome import Key, Object
+from pg_operator.reconcilers.ownership import judge_name
 from pg_operator.reconcilers.progress import LOOK_AGAIN, Blocked
-from pg_operator.reconcilers.reach import check_allowed, find_cluster, terminating
+from pg_operator.reconcilers.reach import check_allowed, find_cluster
 from pg_operator.reconcilers.references import link_to
 from pg_operator.reconcilers.role_references import resolve_roles
 from pg_operator.reconcilers.servers import Link
@@ -67,21 +63,8 @@ async def plan_database(context: Context, key: Key, database: Object) -> Databas
     cluster = find_cluster(context.objects, spec.database_cluster_ref.name)
     check_allowed(cluster, key, path="spec.name", name=spec.name)
     link = await link_to(context, cluster)
-    claimant = claimant_of(context, key)
     observed = await observe_shared_database(context, link, spec.name)
-    cluster_spec = DatabaseClusterSpec.parse(cluster["spec"])
-    owned = ownership_of(
-        context,
-        link,
-        observed,
-        claimant,
-        consent=agreed_consent(cluster_spec, key, name=spec.name, adopt=spec.adopt),
-    )
-    check_ownership(
-        owned, what=f"database '{spec.name}'", cluster=spec.database_cluster_ref.name
-    )
-    if owned is Ownership.ABSENT and is_deleting(cluster):
-        raise terminating(spec.database_cluster_ref.name, what="databases")
+    owned = judge_name(context, key, cluster, observed, link=link, adopt=spec.adopt)
     first: tuple[DropDatabase, ...] = ()
     if observed.connection_limit == INTERRUPTED_DROP:
         _check_finish_of_drop(spec, owned)
@@ -89,7 +72,8 @@ async def plan_database(context: Context, key: Key, database: Object) -> Databas
         observed = DatabaseState(spec.name, exists=False)
         owned = Ownership.ABSENT
     if owned is Ownership.ABSENT:
-        await check_creation(context, key, spec, cluster_spec, link=link)
+        allowed = DatabaseClusterSpec.parse(cluster["spec"])
+        await check_creation(context, key, spec, allowed, link=link)
     seen = await look_inside(link, observed, spec)
     declared = {extension.name for extension in spec.extensions}
     declared |= set(_held_entries(guarded.held, "extensions"))

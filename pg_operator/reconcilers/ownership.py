@@ -4,23 +4,41 @@ from pg_operator.api.conditions import Reason
 from pg_operator.api.specs import DatabaseClusterSpec
 from pg_operator.plan.policies import Consent, Ownership, consent, ownership
 from pg_operator.plan.state import Claimant, DatabaseState, RoleState
-from pg_operator.reconcilers.context import Context
-from pg_operator.reconcilers.outcome import Key
+from pg_operator.reconcilers.context import Context, claimant_of
+from pg_operator.reconcilers.outcome import Key, Object, is_deleting
 from pg_operator.reconcilers.progress import Blocked
+from pg_operator.reconcilers.reach import terminating
 from pg_operator.reconcilers.servers import Link
 
 
-def agreed_consent(
-    cluster: DatabaseClusterSpec, key: Key, *, name: str, adopt: bool | None
-) -> Consent:
-    """Return what an object may take over of what has its name already."""
-    return consent(
-        cluster.adoption,
+def judge_name(
+    context: Context,
+    key: Key,
+    cluster: Object,
+    observed: DatabaseState | RoleState,
+    *,
+    link: Link,
+    adopt: bool | None,
+) -> Ownership:
+    """Tell whose a name is that an object wants on a DatabaseCluster, and may have.
+
+    Raises:
+        Blocked: it is not this object's to write, or the DatabaseCluster is going.
+    """
+    kind = "database" if isinstance(observed, DatabaseState) else "role"
+    agreed = consent(
+        DatabaseClusterSpec.parse(cluster["spec"]).adoption,
         kind=key.kind,
         namespace=key.namespace,
-        name=name,
+        name=observed.name,
         adopt=adopt is True,
     )
+    claimant, where = claimant_of(context, key), cluster["metadata"]["name"]
+    owned = ownership_of(context, link, observed, claimant, consent=agreed)
+    _check_ownership(owned, what=f"{kind} '{observed.name}'", cluster=where)
+    if owned is Ownership.ABSENT and is_deleting(cluster):
+        raise terminating(where, what=f"{kind}s")
+    return owned
 
 
 def ownership_of(
@@ -43,7 +61,7 @@ def ownership_of(
     )
 
 
-def check_ownership(owned: Ownership, *, what: str, cluster: str) -> None:
+def _check_ownership(owned: Ownership, *, what: str, cluster: str) -> None:
     """Let pass what is absent or this object's own; `what` is like "database 'x'".
 
     Another object's name is never told: tenants do not see each other.

@@ -24,19 +24,15 @@ from pg_operator.postgres.observe_dependencies import observe_dependencies
 from pg_operator.postgres.observe_roles import observe_role, observe_verifier
 from pg_operator.reconcilers.context import Context, claimant_of
 from pg_operator.reconcilers.memberships import resolve_memberships
-from pg_operator.reconcilers.outcome import Key, Object, is_deleting
-from pg_operator.reconcilers.ownership import (
-    agreed_consent,
-    check_ownership,
-    ownership_of,
-)
+from pg_operator.reconcilers.outcome import Key, Object
+from pg_operator.reconcilers.ownership import judge_name
 from pg_operator.reconcilers.permissions import (
     Resolved,
     resolve_permissions,
     with_grants,
 )
 from pg_operator.reconcilers.progress import Blocked
-from pg_operator.reconcilers.reach import check_allowed, find_cluster, terminating
+from pg_operator.reconcilers.reach import check_allowed, find_cluster
 from pg_operator.reconcilers.references import link_to
 from pg_operator.reconcilers.role_properties import resolve_properties
 from pg_operator.reconcilers.servers import Link
@@ -86,31 +82,14 @@ async def find_role(context: Context, key: Key, role: Object) -> FoundRole:
     cluster = find_cluster(context.objects, spec.database_cluster_ref.name)
     check_allowed(cluster, key, path="spec.roleName", name=spec.role_name)
     link = await link_to(context, cluster)
-    claimant = claimant_of(context, key)
     observed, dependencies = await observe_shared_role(context, link, spec.role_name)
-    cluster_spec = DatabaseClusterSpec.parse(cluster["spec"])
-    owned = ownership_of(
-        context,
-        link,
-        observed,
-        claimant,
-        consent=agreed_consent(
-            cluster_spec, key, name=spec.role_name, adopt=spec.adopt
-        ),
-    )
-    check_ownership(
-        owned,
-        what=f"role '{spec.role_name}'",
-        cluster=spec.database_cluster_ref.name,
-    )
-    if owned is Ownership.ABSENT and is_deleting(cluster):
-        raise terminating(spec.database_cluster_ref.name, what="roles")
+    owned = judge_name(context, key, cluster, observed, link=link, adopt=spec.adopt)
     return FoundRole(
         spec=spec,
         held=guarded.held,
-        cluster=cluster_spec,
+        cluster=DatabaseClusterSpec.parse(cluster["spec"]),
         link=link,
-        claimant=claimant,
+        claimant=claimant_of(context, key),
         observed=observed,
         dependencies=dependencies,
         is_adopted=owned is Ownership.ADOPTABLE,
