@@ -3,9 +3,9 @@
 import asyncio
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final, NoReturn
 
 import kopf
 from kopf._cogs.structs.references import Insights
@@ -18,6 +18,7 @@ from pg_operator.runtime.memories import NoMemories
 from pg_operator.runtime.slim import CachedKind
 from pg_operator.runtime.threads import run_in_thread
 
+Task = asyncio.Task[Any]
 OnEvent = Callable[[CachedKind, str | None, Object], None]
 
 RESOURCES: Final[Mapping[CachedKind, tuple[str, str, str]]] = {
@@ -25,6 +26,8 @@ RESOURCES: Final[Mapping[CachedKind, tuple[str, str, str]]] = {
     **{kind: (GROUP, VERSION, plural) for kind, plural in PLURALS.items()},
 }
 END_SECONDS: Final = 5.0
+# Longer than Kopf gives those that it does not expect to be there.
+LATE_SECONDS: Final = 6.0
 
 
 class WatchesEnded(Exception):
@@ -89,11 +92,13 @@ async def _run_kopf(
         LookupError: the API server does not serve one of the resources.
     """
     insights = Insights()
+    ending = asyncio.Event()
     # Older than Kopf, hence not cancelled by it.
     checking = asyncio.create_task(_check_resources(insights, on_begun, stop))
+    finishing = asyncio.create_task(_finish(ending, asyncio.all_tasks()))
     try:
         await kopf.operator(
-            registry=_registry(on_event),
+            registry=_registry(on_event, on_end=ending.set),
             settings=_settings(),
             insights=insights,
             stop_flag=stop,
@@ -107,6 +112,7 @@ async def _run_kopf(
             checking.result()
     finally:
         checking.cancel()
+        finishing.cancel()
         # Kopf waits for the flag in a thread, which would outlive it.
         stop.set()
 
@@ -125,9 +131,29 @@ async def _check_resources(
     on_begun()
 
 
-def _registry(on_event: OnEvent) -> kopf.OperatorRegistry:
+async def _finish(ending: asyncio.Event, older: Collection[Task]) -> NoReturn:
+    """Cancel what Kopf began, over and over, once that is late in ending.
+
+    Kopf cancels it once and waits for ever, and a watch whose request is not answered
+    takes being cancelled for a pause, and begins anew.
+    """
+    await ending.wait()
+    while True:
+        await asyncio.sleep(LATE_SECONDS)
+        for task in asyncio.all_tasks() - {*older, asyncio.current_task()}:
+            task.cancel()
+
+
+def _registry(
+    on_event: OnEvent, *, on_end: Callable[[], None]
+) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(login)
+
+    @kopf.on.cleanup(registry=registry)
+    async def end(**_: object) -> None:
+        on_end()
+
     for kind, resource in RESOURCES.items():
         handler = _handler(kind, on_event)
         kopf.on.event(*resource, id=kind, registry=registry)(handler)
@@ -152,6 +178,8 @@ def _settings() -> kopf.OperatorSettings:
     # An int: the API server refuses the text of a float, and Kopf ends of that.
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 310
+    # Between one that has missed too much and the list that follows.
+    settings.watching.reconnect_backoff = 1.0
     settings.networking.request_timeout = 30
     settings.networking.error_backoffs = _EverySecond()
     settings.process.ultimate_exiting_timeout = None

@@ -197,6 +197,19 @@ class _Pair:
             writer.close()
 
 
+async def carry(near: Ends, far: Ends) -> None:
+    """Pass on what two connections say to each other, until they end."""
+    await asyncio.gather(_pump(near[0], far[1]), _pump(far[0], near[1]))
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(CHUNK):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
 @contextmanager
 def in_thread(make: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator[T]:
     """Have a loop in a thread of its own inside the block, and what it enters there."""

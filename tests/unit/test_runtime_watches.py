@@ -24,6 +24,8 @@ class Served:
         self.plurals = list(PLURALS.values())
         self.first = a_cluster()
         self.events: list[Json] = []
+        # What a watch of Databases is refused with, and no other one is answered.
+        self.refusal = 0
         self.closing = asyncio.Event()
 
     def routes(self) -> list[web.RouteDef]:
@@ -72,6 +74,10 @@ class Served:
             items = [self.first] if is_ours else []
             metadata = {"resourceVersion": "1"}
             return web.json_response({"metadata": metadata, "items": items})
+        if self.refusal and request.match_info.get("plural") == "databases":
+            return web.json_response({"kind": "Status"}, status=self.refusal)
+        if self.refusal:
+            await self.closing.wait()
         response = web.StreamResponse()
         await response.prepare(request)
         for event in self.events if is_ours else ():
@@ -129,5 +135,15 @@ async def test_watches_end_when_a_resource_is_not_served(served: Served) -> None
     served.plurals.remove("databaseroles")
     watches = Watches(lambda *_: None)
     with pytest.raises(WatchesEnded, match="does not serve databaseroles"):
+        await watches.run()
+    assert not watches.is_alive
+
+
+async def test_watches_end_of_a_refusal_even_while_others_are_not_answered(
+    served: Served,
+) -> None:
+    served.refusal = 410
+    watches = Watches(lambda *_: None)
+    with pytest.raises(WatchesEnded, match="410"):
         await watches.run()
     assert not watches.is_alive
