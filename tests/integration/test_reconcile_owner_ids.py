@@ -1,5 +1,6 @@
 """Several operators, or one after another, on one server: whose marks are whose."""
 
+import asyncio
 import contextlib
 import textwrap
 from collections.abc import AsyncIterator
@@ -18,6 +19,11 @@ from tests.integration.reconcile_bed import MAIN, OPERATOR, Stage, on_stage
 from tests.localcluster.postgres import PostgresServer
 
 PAGE = Path(__file__).parents[2] / "docs" / "ownership.md"
+PATIENCE = 60
+# The name is another's, whose keys may be ours or not.
+TAKEN = ("Conflict", "Unverified")
+# The role is ours, and the database is not.
+WAITING = ("PartiallyApplied",)
 OLD_ID = "this-cluster"  # of a stage that is told nothing else
 
 
@@ -148,6 +154,33 @@ async def test_copy_of_a_kubernetes_cluster_with_an_id_of_its_own_leaves_all_alo
             assert (await copy.reconcile(key))[2].release
     assert (await bed.database(bed.name("db"))).exists
     assert await owner_ids(bed, stage.context.keyring) == {OLD_ID}
+
+
+async def test_of_two_kubernetes_clusters_at_once_each_name_goes_to_one(
+    stage: Stage, bed: Bed, server: PostgresServer
+) -> None:
+    """Neither knows of the other, nor has its keys: somebody gave both the DSN."""
+    own = Keyring.from_secret(Keyring.generate())
+    async with new_cluster(server, own) as other:
+        stages = (stage, other)
+        keys = [put_both(each, bed) for each in stages]
+        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+            for each, both in zip(stages, keys, strict=True):
+                group.create_task(_settle(each, both))
+        ends = [await reasons(*one) for one in zip(stages, keys, strict=True)]
+        for kind, found in enumerate(zip(*ends, strict=True)):
+            assert sum(reason in TAKEN for reason in found) == 1, ends
+            (loser,) = (n for n, reason in enumerate(found) if reason in TAKEN)
+            stages[loser].delete(keys[loser][kind])
+            assert (await stages[loser].reconcile(keys[loser][kind]))[2].release
+    assert (await bed.database(bed.name("db"))).exists
+    assert (await bed.role(bed.name("app"))).login is True
+
+
+async def _settle(stage: Stage, keys: list[Key]) -> None:
+    """Reconcile as the queue does until each key has what it asks for, or will not."""
+    while not {*await reasons(stage, keys)} <= {*TAKEN, "Reconciled", *WAITING}:
+        pass
 
 
 async def test_operator_that_changes_its_id_carries_on_with_what_it_has(
