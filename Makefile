@@ -67,6 +67,10 @@ test-slow: build ## Run the large and long cases.
 test-matrix: setup ## Run the integration tier over TLS on PostgreSQL 14 to 18.
 	@$(PY) -m tests.matrix $(VERSIONS)
 
+.PHONY: test-guards
+test-guards: setup ## Take guards out one by one (TRAPS="1 5 30"); their tests must fail.
+	@$(PY) -m tests.guards $(TRAPS)
+
 .PHONY: e2e
 e2e: setup ## Deploy config/ on a local cluster whose pods are processes, and test it.
 	@$(PY) -m tests.e2e

@@ -16,6 +16,7 @@ from pg_operator.plan.export import Choices, Export, export
 from pg_operator.postgres.connect import ServerConnections
 from pg_operator.postgres.dsn import parse_dsn
 from pg_operator.postgres.marks import PREFIX
+from pg_operator.postgres.observe_inventory import observe_granted_inside
 from pg_operator.reconcilers.inventory import observe_inventory
 from pg_operator.reconcilers.outcome import Key
 from tests.integration.existing import Existing, make_by_hand, state_of_server
@@ -175,6 +176,20 @@ async def test_what_objects_cannot_say_is_said_beside_them(
         "the owner of schema 'log'",
     ):
         assert said in shop
+
+
+async def test_owner_is_not_said_to_be_granted_anything(bed: Bed) -> None:
+    """PostgreSQL lists owners and grantees of objects side by side."""
+    database, owner, reader = (bed.name(one) for one in ("db", "owner", "reader"))
+    await bed.create_database(database)
+    for role in (owner, reader):
+        await bed.create_role(role)
+    await bed.execute(f"CREATE SCHEMA app AUTHORIZATION {owner}", database=database)
+    await bed.grant(reader, "USAGE", database=database, schema="app")
+    async with bed.connections.session() as connection:
+        found = await observe_granted_inside(connection)
+    assert owner not in found
+    assert found[reader] == {database}
 
 
 async def test_objects_say_what_was_made_by_hand(dsn: str, existing: Existing) -> None:

@@ -8,11 +8,11 @@ import pytest
 from psycopg import conninfo, sql
 
 from pg_operator.plan.deletion import deletion_role
-from pg_operator.plan.operations import CreateSchema
+from pg_operator.plan.operations import CreateSchema, ReassignOwned
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.state import Securable
 from pg_operator.postgres.applied import Applied
-from pg_operator.postgres.apply import apply
+from pg_operator.postgres.apply import PIECE, apply
 from pg_operator.postgres.observe_dependencies import (
     observe_dependencies,
     observe_homes,
@@ -121,6 +121,7 @@ async def test_role_that_owns_more_than_can_be_locked_at_once_is_dropped(
     async with bed.login(role, shop) as connection:
         for statement in (
             'CREATE SEQUENCE "Odd app".numbers',
+            'CREATE SEQUENCE "Odd app"."A" OWNED BY "Odd app"."Table 1".id',
             'CREATE VIEW "Odd app".seen AS SELECT 1 AS one',
             'CREATE MATERIALIZED VIEW "Odd app".kept AS SELECT 1 AS one',
             'CREATE TABLE "Odd app".parts (id int) PARTITION BY RANGE (id)',
@@ -148,6 +149,25 @@ async def test_role_that_owns_more_than_can_be_locked_at_once_is_dropped(
         assert await count(bed, shop, f"{query} AND {name}") == 1
 
 
+async def test_successor_gets_more_than_can_be_locked_where_it_may_not_create(
+    bed: Bed, shop: str
+) -> None:
+    """ALTER TABLE would ask for CREATE on the schema; REASSIGN OWNED does not."""
+    role, successor = bed.name("app"), bed.name("successor")
+    await bed.create_role(successor)
+    await make_many(bed, shop, 'CREATE TABLE "Odd app".t%1$s ()', role=role)
+    statement = f"REASSIGN OWNED BY {role} TO {successor}"
+    assert await runs_out_of_locks(bed, shop, statement)
+
+    applied = await bed.apply(ReassignOwned(shop, role, successor))
+
+    assert applied.pending == ()
+    owned = "SELECT count(*) FROM pg_catalog.pg_class WHERE relowner = '{}'::regrole"
+    assert await count(bed, shop, owned.format(successor)) == MANY
+    may = "SELECT has_schema_privilege('{}', 'Odd app', 'CREATE')::int"
+    assert await count(bed, shop, may.format(successor)) == 0
+
+
 async def test_role_that_more_policies_name_than_can_be_locked_is_dropped(
     bed: Bed, shop: str
 ) -> None:
@@ -173,9 +193,12 @@ async def test_role_that_more_policies_name_than_can_be_locked_is_dropped(
     assert await count(bed, shop, kept) == 1
 
 
+@pytest.mark.parametrize("piece", [PIECE, 10 * PIECE])
 async def test_privileges_on_more_than_can_be_locked_come_and_go(
-    bed: Bed, shop: str
+    bed: Bed, shop: str, monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
+    """Also where there is no room for the pieces that it begins with."""
+    monkeypatch.setattr("pg_operator.postgres.apply.PIECE", piece)
     role = bed.name("app")
     statement = 'CREATE TABLE "Odd app".t%1$s (id int, name text)'
     await make_many(bed, shop, statement, role=bed.server.login)

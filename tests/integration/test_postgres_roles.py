@@ -7,6 +7,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from pg_operator.api.secret import SecretText
+from pg_operator.api.values import INFINITY
 from pg_operator.plan.deletion import deletion_role
 from pg_operator.plan.operations import (
     AlterRole,
@@ -77,6 +78,14 @@ async def test_created_role_is_observed_as_it_was_made(bed: Bed) -> None:
     assert state.grants == frozenset()
     assert isinstance(state.mark, Mark)
     assert state.mark.claimant == bed.claimant("DatabaseRole")
+
+
+async def test_role_that_is_valid_for_ever_is_observed(bed: Bed) -> None:
+    """No date of Python's is as late; RDS has its administrators so."""
+    role = bed.name("app")
+    await bed.create_role(role)
+    await bed.execute(f"ALTER ROLE {role} VALID UNTIL 'infinity'")
+    assert (await bed.role(role)).valid_until == INFINITY
 
 
 async def test_role_made_by_others_is_observed_without_a_password(bed: Bed) -> None:

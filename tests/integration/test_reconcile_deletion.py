@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import psycopg
 import pytest
 
 from pg_operator.reconcilers.outcome import Key
@@ -56,6 +57,26 @@ async def test_role_whose_database_stays_is_disabled_after_a_moment(
     assert (await stage.reconcile(role))[2].release
     state = await bed.role(bed.name("owner"))
     assert (state.exists, state.login) == (True, False)
+
+
+@pytest.mark.parametrize("policy", ["Disable", "Delete"])
+async def test_session_of_a_role_whose_object_is_deleted_ends(
+    stage: Stage, bed: Bed, policy: str
+) -> None:
+    """PostgreSQL lets it go on, even of a role that is gone."""
+    name, password = bed.name("app"), "not a good one"
+    stage.secrets["a", "login"] = {"password": password.encode()}
+    spec = {"roleName": name, "password": {"name": "login"}, "deletionPolicy": policy}
+    key = stage.put("DatabaseRole", "app", {**spec, **MAIN}, namespace="a")
+    await stage.reconcile(key)
+    async with bed.login(name, "postgres", password=password) as session:
+        stage.delete(key)
+        assert (await stage.reconcile(key))[2].release
+        with pytest.raises(psycopg.OperationalError):
+            await session.execute("SELECT 1")
+    with pytest.raises(psycopg.OperationalError):
+        async with bed.login(name, "postgres", password=password):
+            pass
 
 
 async def test_role_does_not_wait_for_another_namespaces_claim_to_its_database(

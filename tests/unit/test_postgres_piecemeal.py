@@ -5,6 +5,8 @@ import pytest
 from pg_operator.postgres.errors import OutOfLocks, Transient
 from pg_operator.postgres.piecemeal import take_on
 
+ENOUGH = 1000
+
 
 class Objects:
     """Objects that depend on a role, of a server with room for `room` locks.
@@ -14,9 +16,12 @@ class Objects:
 
     def __init__(self, count: int, *, room: int = 1000, made: int = 0) -> None:
         self.count, self.room, self.made = count, room, made
+        self.calls = 0
 
     async def take(self, most: int) -> int:
         """Take on some of them."""
+        self.calls += 1
+        assert self.calls <= ENOUGH, "it goes on for ever"
         taken = min(most, self.count)
         if taken > self.room:
             raise OutOfLocks("no room")
