@@ -80,6 +80,10 @@ class Index:
         with self._lock:
             self._objects.replace(kind, objects, version=version)
 
+    def _compact(self, kind: CachedKind, obj: Object) -> Object:
+        with self._lock:
+            return self._objects.compact(kind, obj)
+
     async def follow(
         self,
         kubernetes: Kubernetes,
@@ -123,7 +127,7 @@ class Index:
             listing.cancel()
 
     async def _list(self, kubernetes: Kubernetes) -> None:
-        await list_everything(kubernetes, self.take_list)
+        await list_everything(kubernetes, self.take_list, keep=self._compact)
         if not self._is_known:
             logger.info("Knows who owns what")
         self._is_known = True

@@ -44,7 +44,8 @@ _UNUSABLE: Final = (
 )
 
 Query = Mapping[str, str]
-Objects = list[dict[str, Any]]
+Json = dict[str, Any]
+Objects = list[Json]
 
 
 class Transport:
@@ -129,29 +130,35 @@ class Transport:
             return parse(await response.read())
 
     async def list(
-        self, path: str, *, labels: str = "", accept: str = JSON
+        self,
+        path: str,
+        *,
+        labels: str = "",
+        accept: str = JSON,
+        keep: Callable[[Json], Mapping[str, Any]] = lambda item: item,
     ) -> tuple[Objects, str]:
         """Return a collection as it was at one resourceVersion, and that.
 
         It is read page by page; a page is a request.
 
-        `labels` is a label selector; `accept` can ask for less than whole objects.
+        `labels` is a label selector; `accept` can ask for less than whole objects, and
+        `keep` make less of each, so that never more than a page of whole ones is held.
 
         Raises:
             KubernetesError: it was refused, or not answered.
         """
-        objects: Objects = []
+        objects: list[Any] = []
         query = {"limit": str(PAGE)} | ({"labelSelector": labels} if labels else {})
         while True:
             page = await self.request("GET", path, query=query, accept=accept)
-            objects += page.get("items") or ()
+            for item in page.get("items") or ():
+                # Kubernetes' own kinds do not say in a list what they are.
+                item.setdefault("apiVersion", page["apiVersion"])
+                item.setdefault("kind", page["kind"].removesuffix("List"))
+                objects.append(keep(item))
             if not (token := page["metadata"].get("continue")):
                 break
             query["continue"] = token
-        for item in objects:
-            # Kubernetes' own kinds do not say in a list what they are.
-            item.setdefault("apiVersion", page["apiVersion"])
-            item.setdefault("kind", page["kind"].removesuffix("List"))
         return objects, page["metadata"]["resourceVersion"]
 
     @asynccontextmanager

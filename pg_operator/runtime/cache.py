@@ -81,6 +81,13 @@ class Cache:
         names = self._index.get((kind, entry), {})
         return tuple(self._objects[kind][name] for name in names)
 
+    def compact(self, kind: CachedKind, obj: Object) -> Object:
+        """Return what is kept of an object, the stored one if it is that very one."""
+        stored = self._objects[kind].get(_name(obj))
+        if stored is not None and _version(stored) == _version(obj):
+            return stored
+        return self._slim(kind, obj)
+
     def put(self, kind: CachedKind, obj: Object) -> Change | None:
         """Store what a watch or list says; None when that is nothing new."""
         metadata = obj["metadata"]
@@ -252,6 +259,11 @@ def _has_wildcard(permission: Mapping[str, Any]) -> bool:
 def _name(obj: Object) -> Name:
     metadata = obj["metadata"]
     return metadata.get("namespace", ""), metadata["name"]
+
+
+def _version(obj: Object) -> tuple[str, str]:
+    metadata = obj["metadata"]
+    return metadata["uid"], metadata["resourceVersion"]
 
 
 def _is_newer(obj: Object, *, than: Object) -> bool:

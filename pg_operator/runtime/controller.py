@@ -279,7 +279,9 @@ class Controller:
         self._feed.secret(namespace, name, is_listed=is_listed)
 
     async def _list_everything(self) -> None:
-        await list_everything(self._kubernetes, self._feed.listing)
+        await list_everything(
+            self._kubernetes, self._feed.listing, keep=self._cache.compact
+        )
 
 
 async def _patiently(what: str, step: Callable[[], Awaitable[T]]) -> T:

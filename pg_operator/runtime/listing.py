@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Final, NoReturn, Protocol
 
 from pg_operator.api.specs import PLURALS
@@ -26,19 +27,29 @@ class TakeList(Protocol):
         """Take it in; `version` is that of the list."""
 
 
-async def list_everything(kubernetes: Kubernetes, take: TakeList) -> None:
+Keep = Callable[[CachedKind, Object], Object]
+
+
+async def list_everything(
+    kubernetes: Kubernetes, take: TakeList, *, keep: Keep
+) -> None:
     """Tell everything that is stored: DatabaseClusters before what names them.
 
     Without it "no such DatabaseCluster" might only mean that it was not seen yet.
+    `keep` returns what is kept of an object while the rest of its kind is being read.
 
     Raises:
         KubernetesError: not everything could be listed.
     """
-    objects, version = await kubernetes.list(core_path("namespaces"))
+    objects, version = await kubernetes.list(
+        core_path("namespaces"), keep=partial(keep, "Namespace")
+    )
     take("Namespace", objects, version=version)
     for kind in PLURALS:
         try:
-            objects, version = await kubernetes.list(object_path(kind, ""))
+            objects, version = await kubernetes.list(
+                object_path(kind, ""), keep=partial(keep, kind)
+            )
         except NotFound:
             raise NotFound(f"{kind} is not served; are the CRDs there?") from None
         take(kind, objects, version=version)

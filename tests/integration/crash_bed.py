@@ -130,7 +130,7 @@ class Process:
 
     async def run(self) -> None:
         """List, and work until nothing is left to be done."""
-        await list_everything(self._api, self._feed.listing)
+        await list_everything(self._api, self._feed.listing, keep=self._cache.compact)
         reconcilers = await Reconcilers.start(
             objects=self._cache,
             kubernetes=self._api,

@@ -112,6 +112,14 @@ def test_words_of_many_objects_are_kept_once(cache: Cache) -> None:
     assert [*map(id, copies[0]["spec"])] != [*map(id, copies[1]["spec"])]
 
 
+def test_version_that_is_stored_is_not_held_twice(cache: Cache) -> None:
+    cache.put("Database", a_database("orders"))
+    listed, newer = a_database("orders"), a_database("orders", version=2)
+    assert cache.compact("Database", listed) is cache.get(database_key("orders"))
+    assert cache.compact("Database", newer) == newer
+    assert cache.compact("Database", a_database("stock")) == a_database("stock")
+
+
 def test_of_a_namespace_only_its_metadata_is_kept(cache: Cache) -> None:
     cache.put("Namespace", an_object("shop", {"finalizers": ["kubernetes"]}))
     stored = cache.namespace("shop")
