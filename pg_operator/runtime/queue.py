@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
-from pg_operator.runtime.turns import Line, Spot
+from pg_operator.runtime.turns import Line
 
 FIRST_BACKOFF: Final = 1.0
 LONGEST_BACKOFF: Final = 300.0
@@ -86,7 +86,10 @@ class Backlog(Generic[K]):
             return is_new
         is_new = key not in self._placed
         group = self._placed.setdefault(key, self._group_of(key))
-        self._queued.setdefault(group, Line(self._spot_of)).add(key, ahead=ahead)
+        if group not in self._queued:
+            line = Line(turn_of=self._turn_of, place_of=self._place_of)
+            self._queued[group] = line
+        self._queued[group].add(key, ahead=ahead)
         return is_new
 
     def add_after(self, key: K, delay: float, *, now: float) -> None:
@@ -162,9 +165,6 @@ class Backlog(Generic[K]):
                 return moment
             heapq.heappop(self._moments)
         return None
-
-    def _spot_of(self, key: K) -> Spot:
-        return self._turn_of(key), self._place_of(key)
 
     def _has_room(self, group: Hashable) -> bool:
         return self._busy[group] < max(1, self._limit_of(group))

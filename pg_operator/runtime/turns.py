@@ -86,11 +86,19 @@ class _Turns(Generic[K]):
 
 
 class Line(Generic[K]):
-    """The keys of one group that wait, each once; those ahead go before the others."""
+    """The keys of one group that wait, each once; those ahead go before the others.
 
-    def __init__(self, spot_of: Callable[[K], Spot]) -> None:
-        self._ahead = _Turns(spot_of)
-        self._others = _Turns(spot_of)
+    Those ahead keep the order in which they came, wherever their work is.
+    """
+
+    def __init__(
+        self,
+        *,
+        turn_of: Callable[[K], Hashable],
+        place_of: Callable[[K], Hashable],
+    ) -> None:
+        self._ahead = _Turns[K](lambda key: (turn_of(key), key))
+        self._others = _Turns[K](lambda key: (turn_of(key), place_of(key)))
 
     def __bool__(self) -> bool:
         return bool(self._ahead or self._others)

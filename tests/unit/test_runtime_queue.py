@@ -96,6 +96,13 @@ def test_place_with_many_keys_holds_up_the_next_by_a_few() -> None:
     assert run_in_pairs(backlog).index(1) == MOST_IN_A_TURN
 
 
+def test_keys_ahead_run_in_their_order_wherever_they_are() -> None:
+    backlog = a_backlog(limit=1, place_of=tens)
+    for number in (10, 20, 11):
+        backlog.add(("a", number), ahead=True)
+    assert run_in_pairs(backlog) == [10, 20, 11]
+
+
 def test_turn_that_is_over_leaves_nothing_behind() -> None:
     backlog = a_backlog(turn_of=tens, place_of=tens)
     for number in (10, 11, 10):
