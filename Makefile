@@ -15,6 +15,9 @@ FIND_PYTHON := for python in python3.11 python3.12 python3.13 python3.14 python3
 VERSIONS ?= 14 15 16 17 18
 PYTHON ?= $(shell $(FIND_PYTHON))
 
+# How long `make soak` takes.
+MINUTES ?= 30
+
 # Control planes side by side in the cluster tier, which mostly waits.
 BEDS ?= 3
 
@@ -94,6 +97,10 @@ status: setup ## Say what `make up` has running.
 .PHONY: bench
 bench: build ## Measure latency and throughput against plain SQL.
 	@$(PY) -m tests.bench
+
+.PHONY: soak
+soak: build ## Soak for MINUTES (30) in random work, drift, kills and outages.
+	@$(PY) -m tests.soak --minutes $(MINUTES)
 
 .PHONY: docs
 docs: setup ## Write docs/errors.md from the table of rules and the refused samples.

@@ -1,0 +1,1 @@
+"""A long run of random work and accidents, held against a model."""
