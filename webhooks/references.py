@@ -19,6 +19,7 @@ from pg_operator.reconcilers.reach import (
     check_allowed,
     databases_named,
     find_cluster,
+    lets_in,
     roles_named,
     terminating,
     unavailable,
@@ -62,7 +63,7 @@ def warn_of_references(kind: Kind, obj: Object, objects: Cache) -> Iterator[str]
     """Warn of what a readable object names and could not use now."""
     try:
         cluster = find_cluster(objects, cluster_of(obj))
-        yield from _judge_cluster(kind, obj, cluster)
+        yield from _judge_cluster(kind, obj, cluster, objects)
     except Blocked as blocked:
         yield blocked.message
     else:
@@ -75,7 +76,9 @@ def _words(pending: Iterable[Pending]) -> Iterator[str]:
     return (f"{part.path}: {part.message}" for part in pending)
 
 
-def _judge_cluster(kind: Kind, obj: Object, cluster: Object) -> Iterator[str]:
+def _judge_cluster(
+    kind: Kind, obj: Object, cluster: Object, objects: Cache
+) -> Iterator[str]:
     """Warn of a DatabaseCluster that takes nothing new, or does not work.
 
     Raises:
@@ -83,7 +86,8 @@ def _judge_cluster(kind: Kind, obj: Object, cluster: Object) -> Iterator[str]:
     """
     name = NAME_FIELDS[kind]
     path, wanted = f"spec.{name}", obj["spec"][name]
-    check_allowed(cluster, key_to_be(kind, obj), path=path, name=wanted)
+    key = key_to_be(kind, obj)
+    check_allowed(cluster, key, objects=objects, path=path, name=wanted)
     if is_deleting(cluster):
         what = "databases" if kind == "Database" else "roles"
         yield terminating(cluster_of(obj), what=what).message
@@ -142,7 +146,7 @@ def _judge_permission(
     name, namespace = permission["database"], obj["metadata"]["namespace"]
     found = list(databases_named(objects, cluster_of(obj), name))
     is_open = [
-        spec.allowed_namespaces.allows(namespace, own=key.namespace)
+        lets_in(spec.allowed_namespaces, namespace, objects=objects, own=key.namespace)
         for key, spec in found
     ]
     serving = [

@@ -196,16 +196,16 @@ def label_problem(name: str) -> Problem | None:
 
 def cluster_name_problem(name: str) -> Problem | None:
     """Return why no DatabaseCluster has this metadata.name (DNS subdomain)."""
-    if _is_subdomain(name):
+    if is_subdomain(name):
         return None
     detail = f"must be the metadata.name of a DatabaseCluster: {_SUBDOMAIN_RULE}"
     near = re.sub(r"[^a-z0-9.]+", "-", name[:256].lower()).strip("-.")
-    return _problem("cluster-name", detail, near if _is_subdomain(near) else None)
+    return _problem("cluster-name", detail, near if is_subdomain(near) else None)
 
 
 def secret_name_problem(name: str) -> Problem | None:
     """Return why no Secret has this name (DNS subdomain)."""
-    if _is_subdomain(name):
+    if is_subdomain(name):
         return None
     # Who writes something else here often writes what the Secret should hold.
     detail = f"must be the name of a Secret, not what it holds: {_SUBDOMAIN_RULE}"
@@ -242,7 +242,8 @@ def expand_prefix(prefix: str, *, namespace: str) -> str:
     return prefix.replace(NAMESPACE_PLACEHOLDER, namespace)
 
 
-def _is_subdomain(name: str) -> bool:
+def is_subdomain(name: str) -> bool:
+    """Tell whether a name is a DNS subdomain (RFC 1123)."""
     return len(name) <= LONGEST_SUBDOMAIN and _SUBDOMAIN.match(name) is not None
 
 

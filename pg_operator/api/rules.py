@@ -95,6 +95,7 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
             "creation, stays as it is. The controller says `Immutable`.",
             ("CEL", "webhook"),
         ),
+        "label": _rule("A label is named, and has a value, as Kubernetes allows it."),
         "list-unused": _rule(
             "The lists of `adoption` are for `policy: Listed` only.", "CEL"
         ),
@@ -121,7 +122,9 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
             where="names that are created, memberships, and databases",
         ),
         "names-unused": _rule(
-            "`allowedNamespaces.names` is for `from: Names` only.", "CEL"
+            "`allowedNamespaces.names` is for `from: Names` only, and `selector` for "
+            "`from: Selector`.",
+            "CEL",
         ),
         "namespace-name": _rule(
             "A namespace is named as Kubernetes allows it.", "schema", "CEL"
@@ -176,6 +179,9 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
             "Nothing is granted or made in schemas of PostgreSQL itself.",
             "schema",
             where="permissions",
+        ),
+        "selector-values": _rule(
+            "`values` are listed for the operators `In` and `NotIn` only."
         ),
         "system-identifier": _rule(
             "`expectedSystemIdentifier` is the number that the status shows.", "CEL"

@@ -4,12 +4,13 @@ The models parse documents that `validation` found no stalling error in. They ke
 what a user wrote: a missing scalar is ``None`` (not managed), a missing list is empty.
 """
 
-import json
 from collections.abc import Mapping
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
+
+from pg_operator.api.document import Document
+from pg_operator.api.selectors import LabelSelector
 
 GROUP: Final = "pg-operator.dev"
 VERSION: Final = "v1alpha1"
@@ -26,28 +27,6 @@ PLURALS: Final[Mapping[Kind, str]] = {
 
 
 RoleAttribute = Literal["CREATEDB", "CREATEROLE", "REPLICATION", "BYPASSRLS"]
-
-
-class Document(BaseModel):
-    """A frozen part of a spec; camelCase outside, snake_case inside."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        extra="ignore",
-        frozen=True,
-        populate_by_name=True,
-        strict=True,
-    )
-
-    @classmethod
-    def parse(cls, spec: Mapping[str, Any]) -> Self:
-        """Parse a raw spec.
-
-        Raises:
-            pydantic.ValidationError: the document is not of this shape.
-        """
-        # Through JSON, where strict mode takes an array for a tuple.
-        return cls.model_validate_json(json.dumps(spec))
 
 
 class ClusterReference(Document):
@@ -82,11 +61,21 @@ class ConnectionSecretReference(Document):
 class AllowedNamespaces(Document):
     """Namespaces that something is open to."""
 
-    from_: Literal["All", "Same", "None", "Names"] = Field(alias="from")
+    from_: Literal["All", "Same", "None", "Names", "Selector"] = Field(alias="from")
     names: tuple[str, ...] = ()
+    selector: LabelSelector | None = None
 
-    def allows(self, namespace: str, *, own: str | None = None) -> bool:
-        """Tell whether `namespace` is let in; `own` is what "Same" means."""
+    def allows(
+        self,
+        namespace: str,
+        *,
+        labels: Mapping[str, str] | None,
+        own: str | None = None,
+    ) -> bool:
+        """Tell whether a namespace is let in; None says that its labels are not known.
+
+        `own` is what "Same" means.
+        """
         match self.from_:
             case "All":
                 return True
@@ -94,6 +83,12 @@ class AllowedNamespaces(Document):
                 return namespace == own
             case "Names":
                 return namespace in self.names
+            case "Selector":
+                return (
+                    self.selector is not None
+                    and labels is not None
+                    and self.selector.matches(labels)
+                )
             case "None":
                 return False
 

@@ -61,7 +61,9 @@ async def plan_database(context: Context, key: Key, database: Object) -> Databas
         raise Blocked(Reason.INVALID_SPEC, refusal(guarded.stalled), terminal=True)
     spec = DatabaseSpec.parse(guarded.spec)
     cluster = find_cluster(context.objects, spec.database_cluster_ref.name)
-    check_allowed(cluster, key, path="spec.name", name=spec.name)
+    check_allowed(
+        cluster, key, objects=context.objects, path="spec.name", name=spec.name
+    )
     link = await link_to(context, cluster)
     observed = await observe_shared_database(context, link, spec.name)
     owned = judge_name(context, key, cluster, observed, link=link, adopt=spec.adopt)

@@ -14,6 +14,7 @@ from pg_operator.reconcilers.outcome import Key
 from pg_operator.reconcilers.reach import (
     OPEN_SCHEMAS,
     databases_named,
+    lets_in,
     why_not_granted,
     why_not_in_schema,
 )
@@ -74,8 +75,11 @@ def _judge(
     name = permission.database
     candidates = list(databases_named(context.objects, cluster, name))
     is_open = {
-        candidate: spec.allowed_namespaces.allows(
-            key.namespace, own=candidate.namespace
+        candidate: lets_in(
+            spec.allowed_namespaces,
+            key.namespace,
+            objects=context.objects,
+            own=candidate.namespace,
         )
         for candidate, spec in candidates
     }

@@ -8,7 +8,7 @@ from typing import Final
 
 from pg_operator.api.conditions import Reason
 from pg_operator.api.names import expand_prefix
-from pg_operator.api.specs import DatabaseClusterSpec, DatabaseSpec
+from pg_operator.api.specs import AllowedNamespaces, DatabaseClusterSpec, DatabaseSpec
 from pg_operator.api.validation import validate_databasecluster
 from pg_operator.plan.role_references import RoleStanding
 from pg_operator.plan.state import Pending, membership_path
@@ -35,7 +35,22 @@ def find_cluster(objects: Objects, name: str) -> Object:
     return cluster
 
 
-def check_allowed(cluster: Object, key: Key, *, path: str, name: str) -> None:
+def lets_in(
+    allowed: AllowedNamespaces,
+    namespace: str,
+    *,
+    objects: Objects,
+    own: str | None = None,
+) -> bool:
+    """Tell whether a namespace is let in; one that was not seen yet has no labels."""
+    found = objects.namespace(namespace)
+    labels = None if found is None else found["metadata"].get("labels", {})
+    return allowed.allows(namespace, labels=labels, own=own)
+
+
+def check_allowed(
+    cluster: Object, key: Key, *, objects: Objects, path: str, name: str
+) -> None:
     """Hold an object to what its DatabaseCluster lets its namespace do.
 
     Raises:
@@ -47,11 +62,11 @@ def check_allowed(cluster: Object, key: Key, *, path: str, name: str) -> None:
         # The next probe says so; until then, whom it lets in is not known.
         raise unavailable(cluster_name)
     spec = DatabaseClusterSpec.parse(cluster["spec"])
-    if not spec.allowed_namespaces.allows(key.namespace):
+    if not lets_in(spec.allowed_namespaces, key.namespace, objects=objects):
         raise Blocked(
             Reason.NOT_ALLOWED,
             f"namespace '{key.namespace}' may not use DatabaseCluster "
-            f"'{cluster_name}'; ask its administrator to add it to "
+            f"'{cluster_name}'; ask its administrator to let it in by "
             "spec.allowedNamespaces",
         )
     prefix = expand_prefix(spec.name_prefix or "", namespace=key.namespace)
@@ -119,7 +134,7 @@ def why_not_granted(
         path,
         Reason.NOT_ALLOWED,
         f"database '{database}' is not open to namespace '{namespace}'; ask for it to "
-        "be added to its spec.allowedNamespaces",
+        "be let in by its spec.allowedNamespaces",
     )
 
 

@@ -80,7 +80,9 @@ async def find_role(context: Context, key: Key, role: Object) -> FoundRole:
         raise Blocked(Reason.INVALID_SPEC, refusal(guarded.stalled), terminal=True)
     spec = DatabaseRoleSpec.parse(guarded.spec)
     cluster = find_cluster(context.objects, spec.database_cluster_ref.name)
-    check_allowed(cluster, key, path="spec.roleName", name=spec.role_name)
+    check_allowed(
+        cluster, key, objects=context.objects, path="spec.roleName", name=spec.role_name
+    )
     link = await link_to(context, cluster)
     observed, dependencies = await observe_shared_role(context, link, spec.role_name)
     owned = judge_name(context, key, cluster, observed, link=link, adopt=spec.adopt)

@@ -145,8 +145,8 @@ def _create_in(groups: Iterable[str], cluster: str, cache: Cache) -> frozenset[s
 
 
 def _of_namespace(change: Change, cache: Cache) -> Iterator[Key]:
-    """Everything in it."""
-    if _is_edited(change):
+    """Everything in it, which its labels may let in somewhere or shut out."""
+    if _is_edited(change) or _differ(change, _labels):
         yield from _found(cache, _OBJECT_KINDS, "namespace", _name(change))
 
 
@@ -239,6 +239,10 @@ def _condition(status: Mapping[str, Any], type_: str) -> tuple[Any, Any] | None:
 
 def _finalizers(obj: Object) -> Iterable[str]:
     return obj["metadata"].get("finalizers") or ()
+
+
+def _labels(namespace: Object) -> object:
+    return namespace["metadata"].get("labels")
 
 
 def _annotations(obj: Object) -> Mapping[str, str]:

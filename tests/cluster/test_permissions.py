@@ -386,6 +386,29 @@ def test_role_of_another_namespace_needs_the_database_to_open(
     )
 
 
+def test_labels_of_a_namespace_let_its_roles_in_and_shut_them_out(
+    scene: Scene, neighbour: Kubectl
+) -> None:
+    permission = scene.permit(on_schema(on_table("orders", "SELECT")))
+    role = database_role(
+        f"{scene.namespace}-r", scene.namespace, permissions=[permission]
+    )
+    trusted = {"matchExpressions": [{"key": "trusted", "operator": "Exists"}]}
+    scene.declare_database(allowedNamespaces={"from": "Selector", "selector": trusted})
+    neighbour.apply(documents(role))
+    neighbour.wait(scene.target, "condition=Ready=False")
+    assert scene.table_words() == set()
+
+    own = f"namespace/{scene.namespace}-n"
+    neighbour.run("label", own, "trusted=")
+    scene.eventually_has({"SELECT"})
+    neighbour.wait(scene.target, "condition=Ready")
+
+    neighbour.run("label", own, "trusted-")
+    scene.eventually_has(set())
+    assert wait_until(lambda: scene.database_words() == set(), timeout=PATIENCE)
+
+
 def test_namespace_that_the_cluster_lets_in_no_more_waits(scene: Scene) -> None:
     name = scene.namespace
 

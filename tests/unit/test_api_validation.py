@@ -16,10 +16,15 @@ from pg_operator.api.validation import (
 
 Document = dict[str, Any]
 MANY = 300
+SELECTOR = "spec.allowedNamespaces.selector"
 
 
 def cluster(**spec: object) -> Document:
     return {"spec": {"connection": {"name": "postgres-admin"}, **spec}}
+
+
+def selecting(selector: object) -> Document:
+    return cluster(allowedNamespaces={"from": "Selector", "selector": selector})
 
 
 def database(**spec: object) -> Document:
@@ -53,6 +58,16 @@ def rules(verdict: Verdict) -> dict[str, str]:
         cluster(),
         cluster(connection={"name": "a", "namespace": "default", "key": "dsn"}),
         cluster(allowedNamespaces={"from": "Names", "names": ["shop"]}),
+        selecting({}),
+        selecting(
+            {
+                "matchLabels": {"kubernetes.io/metadata.name": "shop", "a": ""},
+                "matchExpressions": [
+                    {"key": "A.b_c-d", "operator": "NotIn", "values": ["x", ""]},
+                    {"key": "example.org/team", "operator": "DoesNotExist"},
+                ],
+            }
+        ),
         cluster(namePrefix="{namespace}_", maxConnections=1, resyncInterval="5s"),
         cluster(adoption={"policy": "Never"}, previousOwnerIds=["a-uid"]),
         cluster(expectedSystemIdentifier="7712113417124377960"),
@@ -198,6 +213,43 @@ def test_role_is_accepted(document: Document) -> None:
         (
             cluster(allowedNamespaces={"from": "All", "names": []}),
             {"spec.allowedNamespaces.names": "names-unused"},
+        ),
+        (
+            cluster(allowedNamespaces={"from": "Selector"}),
+            {"spec.allowedNamespaces.selector": "required"},
+        ),
+        (
+            cluster(allowedNamespaces={"from": "All", "selector": {}}),
+            {"spec.allowedNamespaces.selector": "names-unused"},
+        ),
+        (
+            selecting(
+                {
+                    "matchLabels": {"example.org/": "a", "/a": "", "a": 1, "b": "-"},
+                    "matchExpressions": [
+                        {"key": "a", "operator": "in", "values": ["x"]},
+                        {"key": "a", "operator": "In", "values": []},
+                        {"key": "a", "operator": "Exists", "values": ["x", "y\n"]},
+                        {"operator": "Exists"},
+                        {"key": "a" * 64},
+                        "a",
+                    ],
+                }
+            ),
+            {
+                f"{SELECTOR}.matchLabels[example.org/]": "label",
+                f"{SELECTOR}.matchLabels[/a]": "label",
+                f"{SELECTOR}.matchLabels[a]": "type",
+                f"{SELECTOR}.matchLabels[b]": "label",
+                f"{SELECTOR}.matchExpressions[0].operator": "choice",
+                f"{SELECTOR}.matchExpressions[1].values": "selector-values",
+                f"{SELECTOR}.matchExpressions[2].values": "selector-values",
+                f"{SELECTOR}.matchExpressions[2].values[1]": "label",
+                f"{SELECTOR}.matchExpressions[3].key": "required",
+                f"{SELECTOR}.matchExpressions[4].key": "label",
+                f"{SELECTOR}.matchExpressions[4].operator": "required",
+                f"{SELECTOR}.matchExpressions[5]": "type",
+            },
         ),
         (
             cluster(allowedNamespaces={"from": "Names", "names": ["a", "B", "a"]}),

@@ -379,9 +379,13 @@ def test_namespace_wakes_its_objects(cache: Cache) -> None:
     assert remove(cache, "Namespace", going) == shop
 
 
-def test_namespace_labels_wake_nobody(cache: Cache) -> None:
+def test_namespace_whose_labels_change_wakes_its_objects(cache: Cache) -> None:
+    """They may be let in, or shut out, by them."""
+    shop = {database_key("orders"), database_key("far")}
+    shop |= {role_key("app"), role_key("going")}
     labelled = changed(an_object("shop"), labels={"team": "a"})
-    assert put(cache, "Namespace", labelled) == set()
+    assert put(cache, "Namespace", labelled) == shop
+    assert put(cache, "Namespace", changed(labelled, annotations={"a": "b"})) == set()
 
 
 def test_secret_wakes_roles_of_its_namespace_only(cache: Cache) -> None:

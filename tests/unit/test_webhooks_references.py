@@ -55,7 +55,7 @@ def test_everything_is_let_pass_before_anything_is_there() -> None:
                 "spec": {**MAIN["spec"], "allowedNamespaces": {"from": "None"}},
             },
             "namespace 'shop' may not use DatabaseCluster 'main'; ask its "
-            "administrator to add it to spec.allowedNamespaces",
+            "administrator to let it in by spec.allowedNamespaces",
             id="closed",
         ),
         pytest.param(
@@ -94,7 +94,7 @@ READER = a_role("reader", "orders")
             (
                 (
                     "spec.permissions[orders]: database 'orders' is not open to "
-                    "namespace 'shop'; ask for it to be added to its "
+                    "namespace 'shop'; ask for it to be let in by its "
                     "spec.allowedNamespaces"
                 ),
             ),

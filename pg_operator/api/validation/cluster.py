@@ -30,7 +30,7 @@ from pg_operator.api.values import resync_interval_problem
 MOST_CONNECTIONS: Final = 100
 MOST_ALLOWED: Final = 256
 # A DatabaseCluster has no namespace of its own that `Same` could mean.
-NAMESPACE_CHOICES: Final = ("All", "None", "Names")
+NAMESPACE_CHOICES: Final = ("All", "None", "Names", "Selector")
 
 
 def check_cluster(spec: Field) -> None:

@@ -9,6 +9,7 @@ from pg_operator.api.names import (
     label_problem,
     role_reference_problem,
 )
+from pg_operator.api.validation.selectors import check_selector
 
 MOST_NAMESPACES: Final = 256
 
@@ -31,7 +32,7 @@ def check_connection_limit(limit: Field) -> None:
 
 
 def check_allowed_namespaces(allowed: Field, *, choices: tuple[str, ...]) -> None:
-    """Require one of the choices, and a list of names with `Names` only."""
+    """Require one of the choices, and what belongs to it and nothing else."""
     if not allowed.has_type("object"):
         return
     source = allowed["from"].require("must say which namespaces are meant")
@@ -43,6 +44,13 @@ def check_allowed_namespaces(allowed: Field, *, choices: tuple[str, ...]) -> Non
         detail = "may only be set when `from` is 'Names'"
         names.refuse(Problem("names-unused", detail, "FieldValueForbidden"))
     check_names(names, most=MOST_NAMESPACES, problem=label_problem)
+    selector = allowed["selector"]
+    if source.value == "Selector":
+        selector.require("must select the namespaces when `from` is 'Selector'")
+    elif source.value in choices and selector.is_present:
+        detail = "may only be set when `from` is 'Selector'"
+        selector.refuse(Problem("names-unused", detail, "FieldValueForbidden"))
+    check_selector(selector)
 
 
 def check_role_names(names: Field, *, most: int) -> None:

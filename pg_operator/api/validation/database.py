@@ -24,7 +24,7 @@ from pg_operator.api.values import encoding_problem, locale_problem, timezone_pr
 
 MOST_SCHEMAS: Final = 32
 MOST_CREATORS: Final = 16
-NAMESPACE_CHOICES: Final = ("All", "Same", "None", "Names")
+NAMESPACE_CHOICES: Final = ("All", "Same", "None", "Names", "Selector")
 PUBLIC_PRIVILEGES: Final = ("Revoke", "Keep")
 LOCALE_PROVIDERS: Final = ("libc", "icu", "builtin")
 TEMPLATES: Final = ("template0", "template1")
