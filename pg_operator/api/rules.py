@@ -60,7 +60,7 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
             "A column is named; for all of them, grant on the table.", "schema"
         ),
         "columns-of-all": _rule(
-            "Columns are listed for a table that is named, not for `*`.", "schema"
+            "Columns are listed for a table that is named, not for `*`.", "CEL"
         ),
         "duplicate": _rule(
             "Nothing is listed twice, and the entries of a list differ by their key.",

@@ -52,6 +52,15 @@ def _loosen(node: Any) -> None:
             _loosen(value)
 
 
+def columns_of_all(privilege: str) -> list[Json]:
+    """Permissions with a column of all tables, and a privilege on these tables."""
+    columns = [{"name": "id", "privileges": ["UPDATE"]}]
+    table = {"name": "*", "privileges": [privilege], "columns": columns}
+    schema = {"name": "app", "privileges": ["USAGE"], "tables": [table]}
+    connect = {"database": "app", "privileges": ["CONNECT"]}
+    return [{**connect, "schemas": [schema]}, {**connect, "database": "other"}]
+
+
 # Of each kind a spec that breaks rules for the whole spec, for an object in it, for a
 # field, and of the webhook alone; what is changed in it, and where it stays wrong.
 STORED_BEFORE: tuple[tuple[Kind, Json, Json, set[str]], ...] = (
@@ -104,13 +113,19 @@ STORED_BEFORE: tuple[tuple[Kind, Json, Json, set[str]], ...] = (
             "password": {"name": "Not_One", "key": "a"},
             "generatePassword": True,
             "connectionSecret": {"name": "Not_One"},
+            "permissions": columns_of_all("SELECT"),
         },
-        {"connectionLimit": 3, "password": {"key": "b"}},
+        {
+            "connectionLimit": 3,
+            "password": {"key": "b"},
+            "permissions": columns_of_all("INSERT"),
+        },
         {
             "spec.password.name",
             "spec.generatePassword",
             "spec.connectionSecret.name",
             "spec.connectionSecret.database",
+            "spec.permissions[0].schemas[0].tables[0].columns",
         },
     ),
 )

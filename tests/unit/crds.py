@@ -46,7 +46,8 @@ def fields(schema: Schema) -> Iterator[tuple[str, Schema]]:
 
 
 def texts(schema: Schema) -> str:
+    """Return the CEL rules of a field, or of a list's entries, and their messages."""
     return " ".join(
         f"{rule['rule']} {rule['message']}"
-        for rule in schema.get("x-kubernetes-validations", [])
+        for rule in schema.get("items", schema).get("x-kubernetes-validations", [])
     )

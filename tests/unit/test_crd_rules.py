@@ -1,7 +1,7 @@
 """The rules in CEL say the same as validation, and stop no unrelated change."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -9,6 +9,7 @@ from pg_operator.api import names, values
 from pg_operator.api.errors import Problem
 from pg_operator.api.specs import Kind
 from pg_operator.api.validation import connection_secret
+from pg_operator.api.validation.permissions import COLUMNS_OF_ALL
 from tests.unit.crds import KINDS, Schema, schema_at, texts
 
 
@@ -91,6 +92,11 @@ def test_crd_has_the_rules_for_created_names(
             ("spec", "permissions", "database"),
             names.referred_name_problem("\n"),
         ),
+        (
+            "DatabaseRole",
+            ("spec", "permissions", "schemas", "tables"),
+            COLUMNS_OF_ALL,
+        ),
     ],
 )
 def test_crd_gives_the_same_answers_as_validation(
@@ -130,6 +136,13 @@ def rules_of_objects(schema: Schema) -> Iterator[Schema]:
             yield from rules_of_objects(part)
 
 
+# What a broken rule means for an entry whose key is that of the stored one, in short:
+# there is no budget for more where so many entries can be.
+SHORT: Mapping[str, str] = {
+    "(self.name != '*' || !has(self.columns))": "has(oldSelf.value().columns)",
+}
+
+
 @KINDS
 def test_rule_for_an_object_stops_no_change_of_what_is_stored(kind: Kind) -> None:
     """Such a rule is judged anew at every change, whatever in the object it is about.
@@ -140,6 +153,6 @@ def test_rule_for_an_object_stops_no_change_of_what_is_stored(kind: Kind) -> Non
     assert found
     for rule in found:
         must, _, had_it = " ".join(rule["rule"].split()).partition(" || oldSelf.")
-        before = re.sub(r"\bself\b", "oldSelf.value()", must)
-        assert f"oldSelf.{had_it}" == f"oldSelf.hasValue() && !{before}", rule
+        before = SHORT.get(must, "!" + re.sub(r"\bself\b", "oldSelf.value()", must))
+        assert f"oldSelf.{had_it}" == f"oldSelf.hasValue() && {before}", rule
         assert rule["optionalOldSelf"] is True, rule

@@ -24,6 +24,11 @@ MOST_SEQUENCES: Final = 256
 MOST_FUNCTIONS: Final = 256
 MOST_TYPES: Final = 256
 MOST_PRIVILEGES: Final = 16
+COLUMNS_OF_ALL: Final = Problem(
+    "columns-of-all",
+    f"may not be listed for all tables ('{WILDCARD}'); name the table",
+    "FieldValueForbidden",
+)
 
 
 def check_permissions(permissions: Field, *, logs_in: bool) -> None:
@@ -75,8 +80,7 @@ def _check_table(table: Field) -> bool:
     """Check a table of a permission, and tell whether it grants anything."""
     columns = table["columns"]
     if columns.is_present and table["name"].value == WILDCARD:
-        detail = f"may not be listed for all tables ('{WILDCARD}'); name the table"
-        columns.refuse(Problem("columns-of-all", detail, "FieldValueForbidden"))
+        columns.refuse(COLUMNS_OF_ALL)
     check_column = partial(_check_object, kind="column", rule=_column_problem)
     in_columns = _any_grants(columns, most=MOST_COLUMNS, check=check_column)
     return _check_object(table, kind="table") or in_columns
