@@ -9,12 +9,13 @@ from contextlib import suppress
 from typing import Any, Final
 
 from pg_operator.api.specs import Kind
-from pg_operator.kube.errors import Conflict, NotFound
+from pg_operator.kube.errors import Conflict, Invalid, NotFound
 from pg_operator.kube.paths import ImpossibleName, core_path, object_path, path_of
 from pg_operator.kube.secrets import SecretData
 from pg_operator.kube.transport import (
     APPLY,
     FIELD_MANAGER,
+    JSON_PATCH,
     MERGE_PATCH,
     Transport,
 )
@@ -77,21 +78,36 @@ class Kubernetes(Transport):
     ) -> Json | None:
         """Replace an object's finalizers and return it, or None when it is gone.
 
+        It may change meanwhile in anything else, however often.
+
         Raises:
-            Conflict: it is not as it was read, so its finalizers may not be either.
+            Conflict: its finalizers are not as they were read, it is being deleted by
+                now, or another object has its name.
         """
-        version = obj["metadata"]["resourceVersion"]
-        metadata = {"resourceVersion": version, "finalizers": [*finalizers]}
+        path = "/metadata/finalizers"
+        as_read = [
+            {
+                "op": "test",
+                "path": f"/metadata/{name}",
+                "value": obj["metadata"].get(name),
+            }
+            for name in ("uid", "deletionTimestamp", "finalizers")
+        ]
         try:
             return await self.request(
                 "PATCH",
                 path_of(obj),
                 query={"fieldManager": FIELD_MANAGER},
-                body={"metadata": metadata},
-                content_type=MERGE_PATCH,
+                body=[*as_read, {"op": "add", "path": path, "value": [*finalizers]}],
+                content_type=JSON_PATCH,
             )
         except NotFound:
             return None
+        except Invalid as error:
+            if error.fields:
+                raise
+            # All that the API server says of a patch whose test failed.
+            raise Conflict("the finalizers are not as they were read") from error
 
     async def apply(
         self, manifest: Mapping[str, Any], *, over: Mapping[str, Any] | None

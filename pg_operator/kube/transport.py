@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
@@ -28,6 +28,7 @@ REQUEST_SECONDS: Final = 10.0
 
 APPLY: Final = "application/apply-patch+yaml"
 MERGE_PATCH: Final = "application/merge-patch+json"
+JSON_PATCH: Final = "application/json-patch+json"
 JSON: Final = "application/json"
 
 PAGE: Final = 500
@@ -45,6 +46,8 @@ _UNUSABLE: Final = (
 
 Query = Mapping[str, str]
 Json = dict[str, Any]
+# An object, or the operations of a JSON patch.
+Body = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 Objects = list[Json]
 
 
@@ -106,7 +109,7 @@ class Transport:
         path: str,
         *,
         query: Query | None = None,
-        body: Mapping[str, Any] | None = None,
+        body: Body | None = None,
         content_type: str = JSON,
         accept: str = JSON,
     ) -> dict[str, Any]:
@@ -194,7 +197,7 @@ class Transport:
         query: Query | None,
         headers: Mapping[str, str],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 (aiohttp's own kind)
-        body: Mapping[str, Any] | None = None,
+        body: Body | None = None,
     ) -> aiohttp.ClientResponse:
         """Return a good answer whose body is still to be read."""
         for attempt in ("first", "last"):
@@ -218,7 +221,7 @@ class Transport:
         *,
         query: Query | None,
         headers: Mapping[str, str],
-        body: Mapping[str, Any] | None,
+        body: Body | None,
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 (aiohttp's own kind)
     ) -> aiohttp.ClientResponse:
         if self._api is None:

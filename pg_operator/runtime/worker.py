@@ -41,7 +41,7 @@ class Writer(Protocol):
     async def patch_finalizers(
         self, obj: Object, finalizers: Sequence[str], /
     ) -> dict[str, Any] | None:
-        """Replace an object's finalizers, if it is as we know it."""
+        """Replace an object's finalizers, if they are as we know them."""
 
 
 class Poster(Protocol):
@@ -113,10 +113,10 @@ class Worker:
     async def _set_finalizers(
         self, key: Key, obj: Object, wanted: Callable[[Object], list[str]]
     ) -> None:
-        """Write the finalizers that are wanted of an object, however often it changes.
+        """Write the finalizers that are wanted of an object.
 
         Raises:
-            Conflict: it changed each time.
+            Conflict: others changed its finalizers each time.
         """
         for _ in range(MOST_CONFLICTS):
             finalizers = wanted(obj)
@@ -137,7 +137,7 @@ class Worker:
                 else:
                     self.feed.answer(key.kind, answer)
                 return
-        raise Conflict("the object changes faster than its finalizers can be written")
+        raise Conflict("others change the finalizers faster than ours can be written")
 
     async def _write_status(self, key: Key, obj: Object, outcome: Outcome) -> None:
         """Patch the status where it differs from what is stored by now."""

@@ -10,6 +10,7 @@ from pg_operator.kube.client import Kubernetes, core_path, object_path
 from pg_operator.kube.errors import (
     Conflict,
     Forbidden,
+    Invalid,
     KubernetesError,
     NamespaceTerminating,
     NotFound,
@@ -21,6 +22,7 @@ from tests.localcluster.kubectl import Kubectl
 from tests.localcluster.manifests import OPERATOR_NAMESPACE, Identity
 
 Json = dict[str, Any]
+HOLD = "test.example/hold"
 
 
 @pytest.fixture
@@ -83,22 +85,49 @@ async def test_status_of_an_object_that_is_gone_or_another_is_told(
         await kubernetes.patch_status(other, {})
 
 
-async def test_finalizers_are_only_replaced_in_the_object_that_was_read(
+async def test_finalizers_are_replaced_whatever_else_was_written_meanwhile(
     kubernetes: Kubernetes, kubectl: Kubectl, namespace: str, name: str
 ) -> None:
     before = await read_database(kubernetes, namespace, name)
     mine = before["metadata"]["finalizers"]
     kubectl.run("label", "database", name, "team=shop")
-    with pytest.raises(Conflict):
-        await kubernetes.patch_finalizers(before, [*mine, "test.example/hold"])
-    after = await read_database(kubernetes, namespace, name)
-    assert after["metadata"]["finalizers"] == mine
-    answer = await kubernetes.patch_finalizers(after, [*mine, "test.example/hold"])
+    answer = await kubernetes.patch_finalizers(before, [*mine, HOLD])
     assert answer is not None
-    assert answer["metadata"]["finalizers"] == [*mine, "test.example/hold"]
+    assert answer["metadata"]["finalizers"] == [*mine, HOLD]
+    assert answer["metadata"]["labels"] == {"team": "shop"}
     answer = await kubernetes.patch_finalizers(answer, mine)
     assert answer is not None
     assert answer["metadata"]["finalizers"] == mine
+
+
+async def test_finalizers_are_only_replaced_as_they_were_read(
+    kubernetes: Kubernetes, kubectl: Kubectl, namespace: str, name: str
+) -> None:
+    before = await read_database(kubernetes, namespace, name)
+    mine = before["metadata"]["finalizers"]
+    another = {**before, "metadata": {**before["metadata"], "uid": "another"}}
+    with pytest.raises(Conflict):
+        await kubernetes.patch_finalizers(another, [])
+    held = await kubernetes.patch_finalizers(before, [*mine, HOLD])
+    assert held is not None
+    with pytest.raises(Conflict):
+        await kubernetes.patch_finalizers(before, [])
+    kubectl.run("delete", "database", name, "--wait=false")
+    with pytest.raises(Conflict):
+        await kubernetes.patch_finalizers(held, [*mine, HOLD, "test.example/late"])
+    going = await read_database(kubernetes, namespace, name)
+    assert HOLD in going["metadata"]["finalizers"]
+    left = [one for one in going["metadata"]["finalizers"] if one != HOLD]
+    assert await kubernetes.patch_finalizers(going, left) is not None
+
+
+async def test_finalizer_that_may_not_be_set_is_no_conflict(
+    kubernetes: Kubernetes, namespace: str, name: str
+) -> None:
+    database = await read_database(kubernetes, namespace, name)
+    with pytest.raises(Invalid) as refused:
+        await kubernetes.patch_finalizers(database, ["not a name"])
+    assert refused.value.fields == ("metadata.finalizers",)
 
 
 async def test_finalizers_of_an_object_that_is_gone_are_nothing(

@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from tests.cluster.objects import (
     login,
     password_secret,
 )
+from tests.cluster.standins import problems
 from tests.e2e.installation import Installation
 from tests.e2e.job import connection_secret_moves, service_follows_the_server
 from tests.e2e.pods import certificate_of
@@ -39,7 +40,8 @@ SERVING = "pg-operator-webhook-certificate"
 WEBHOOK = "deployment/pg-operator-webhook"
 USER = "65532"
 OWN_API = "/apis/pg-operator.dev/v1alpha1"
-MOST_WRITES = 300
+# Of others, which go one by one while the object is deleted.
+FINALIZERS = [f"e2e.example/{number}" for number in range(20)]
 MOST_ATTEMPTS = 20
 
 
@@ -100,6 +102,7 @@ def test_samples_become_ready(installation: Installation) -> None:
         if document["kind"] == "Database"
     }
     assert declared <= {name for (name,) in made}
+    assert problems(cluster) == {}
 
 
 def test_invalid_samples_are_refused_through_the_service(
@@ -187,11 +190,12 @@ def test_object_is_deleted_although_somebody_writes_it_in_between(
 ) -> None:
     cluster = installation.cluster
     secret = dsn_secret("written", cluster.dsn)
+    held = {**obj, "metadata": {**obj["metadata"], "finalizers": FINALIZERS}}
 
     def came_in_between() -> bool:
         """Delete the object while it is written; say whether it was read again."""
         begin = cluster.audit_size()
-        cluster.kubectl.apply(documents(secret, obj))
+        cluster.kubectl.apply(documents(secret, held))
         cluster.kubectl.wait(f"{obj['kind']}/written", "condition=Ready")
         delete_while_written(installation, f"{OWN_API}/{path}/written")
         plural = path.rpartition("/")[2]
@@ -262,21 +266,36 @@ def test_samples_go_again(installation: Installation) -> None:
 
 
 def delete_while_written(installation: Installation, path: str) -> None:
-    """Delete an object while somebody annotates it, again and again."""
+    """Delete an object that others annotate all the time, and let go of one by one."""
     plane = installation.cluster.control_plane
     address = plane.url.removeprefix("https://")
     api = Api(address, ca=plane.ca, token=plane.administrator.token)
+    given_up = threading.Event()
 
-    def write_on() -> None:
-        with contextlib.suppress(ApiError):  # it is gone
-            for number in range(MOST_WRITES):
-                api.merge(path, {"metadata": {"annotations": {"e2e": str(number)}}})
+    def annotate() -> None:
+        while not given_up.is_set():
+            note = {"e2e": secrets.token_hex(4)}
+            api.merge(path, {"metadata": {"annotations": note}})
 
-    writers = [threading.Thread(target=write_on) for _ in range(4)]
+    def let_go() -> None:
+        first = "/metadata/finalizers/0"
+        for name in FINALIZERS:
+            is_first = {"op": "test", "path": first, "value": name}
+            api.patch(path, [is_first, {"op": "remove", "path": first}])
+
+    def until_it_is_gone(write: Callable[[], None]) -> None:
+        with contextlib.suppress(ApiError):
+            write()
+
+    writers = [
+        threading.Thread(target=until_it_is_gone, args=[write])
+        for write in (annotate, annotate, annotate, let_go)
+    ]
     for writer in writers:
         writer.start()
     api.delete(path, {})
     gone = wait_until(lambda: not exists(api, path), timeout=60)
+    given_up.set()
     for writer in writers:
         writer.join()
     assert gone

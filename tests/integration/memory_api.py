@@ -2,12 +2,12 @@
 
 import copy
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pg_operator.kube.client import Kubernetes
-from pg_operator.kube.errors import Conflict, NotFound
-from pg_operator.kube.transport import APPLY, JSON, Query
+from pg_operator.kube.errors import Conflict, Invalid, NotFound
+from pg_operator.kube.transport import APPLY, JSON, JSON_PATCH, Query
 
 Json = dict[str, Any]
 # The resourceVersion that only a new object can be applied with.
@@ -44,7 +44,7 @@ class MemoryAPI(Kubernetes):
         path: str,
         *,
         query: Query | None = None,  # noqa: ARG002 (who writes is known)
-        body: Mapping[str, Any] | None = None,
+        body: Any = None,
         content_type: str = JSON,
         accept: str = JSON,  # noqa: ARG002 (objects are always whole)
     ) -> Json:
@@ -80,7 +80,7 @@ class MemoryAPI(Kubernetes):
         method: str,
         place: Place,
         subresource: str,
-        body: Mapping[str, Any],
+        body: Any,
         content_type: str,
     ) -> Json:
         if method == "POST":
@@ -95,6 +95,8 @@ class MemoryAPI(Kubernetes):
         if place not in self.objects:
             raise NotFound("not found")
         if method == "PATCH":
+            if content_type == JSON_PATCH:
+                body = _as_merge_patch(self.objects[place], body)
             return self._patch(place, subresource, body)
         if method == "DELETE":
             self._check_version(place, body["preconditions"])
@@ -182,6 +184,18 @@ def _parse(path: str) -> tuple[Place, str]:
         namespace, rest = rest[1], rest[2:]
     plural, name, subresource = (*rest, "", "")[:3]
     return Place(plural, namespace, name), subresource
+
+
+def _as_merge_patch(stored: Json, operations: Sequence[Mapping[str, Any]]) -> Json:
+    """Return the merge patch that does what a JSON patch of metadata's fields does."""
+    metadata = {}
+    for operation in operations:
+        _, name = operation["path"].strip("/").split("/")
+        if operation["op"] == "add":
+            metadata[name] = operation["value"]
+        elif stored["metadata"].get(name) != operation["value"]:
+            raise Invalid("the server rejected our request")
+    return {"metadata": metadata}
 
 
 def _merged(value: object, patch: object) -> Any:

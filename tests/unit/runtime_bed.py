@@ -136,7 +136,8 @@ class ApiServer:
         if self.between:
             self.objects[key] = self.between.pop()
         stored = self.objects[key]["metadata"]
-        if obj["metadata"]["resourceVersion"] != stored["resourceVersion"]:
+        as_read = ("finalizers", "deletionTimestamp")
+        if any(obj["metadata"].get(name) != stored.get(name) for name in as_read):
             self.conflicts += 1
             raise Conflict("changed")
         self.writes.append(("finalizers", key))

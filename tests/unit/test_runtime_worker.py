@@ -163,9 +163,13 @@ async def test_release_removes_our_finalizer_only(bed: Bed) -> None:
 
 
 async def test_conflict_at_release_is_tried_again_at_once(bed: Bed) -> None:
-    going = a_database("orders", deletionTimestamp=DELETED_AT)
+    held = [FINALIZER, "first", "second"]
+    going = a_database("orders", finalizers=held, deletionTimestamp=DELETED_AT)
     bed.store("Database", going)
-    bed.server.between = [changed(changed(going)), changed(going)]
+    bed.server.between = [
+        changed(changed(going), finalizers=held[:1]),
+        changed(going, finalizers=held[:2]),
+    ]
     bed.script[ORDERS] = Outcome(release=True)
     await bed.settle()
     assert bed.server.conflicts == 2
@@ -177,8 +181,9 @@ async def test_endless_conflict_at_release_backs_off(bed: Bed) -> None:
     going = a_database("orders", deletionTimestamp=DELETED_AT)
     bed.store("Database", going)
     versions = [going]
-    for _ in range(9):
-        versions.append(changed(versions[-1]))
+    for number in range(9):
+        held = [FINALIZER, str(number)]
+        versions.append(changed(versions[-1], finalizers=held))
     bed.server.between = versions[:0:-1]
     bed.script[ORDERS] = Outcome(release=True)
     await bed.settle()

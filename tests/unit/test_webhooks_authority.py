@@ -4,7 +4,6 @@ import asyncio
 import base64
 import copy
 import ssl
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -49,7 +48,7 @@ class StoringAPIServer(Kubernetes):
         method: str,
         path: str,
         *,
-        body: Mapping[str, Any] | None = None,
+        body: Any = None,
         **_: Any,
     ) -> Json:
         """Do as the API server does; others get their turn in the middle of it."""

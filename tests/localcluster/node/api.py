@@ -4,12 +4,14 @@ import http.client
 import json
 import ssl
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 MERGE_PATCH = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
 Json = dict[str, Any]
+Body = Mapping[str, Any] | Sequence[Json]
 
 
 class ApiError(Exception):
@@ -42,6 +44,10 @@ class Api:
         """Merge into an object. Raises ApiError, OSError."""
         return self.send("PATCH", path, body, content_type=MERGE_PATCH)
 
+    def patch(self, path: str, operations: Sequence[Json]) -> Json:
+        """Do the operations of a JSON patch to an object. Raises ApiError, OSError."""
+        return self.send("PATCH", path, operations, content_type=JSON_PATCH)
+
     def delete(self, path: str, options: Mapping[str, Any]) -> Json:
         """Delete an object. Raises ApiError, OSError."""
         return self.send("DELETE", path, options)
@@ -50,7 +56,7 @@ class Api:
         self,
         method: str,
         path: str,
-        body: Mapping[str, Any] | None = None,
+        body: Body | None = None,
         *,
         content_type: str = "application/json",
         timeout: float = 30,
@@ -79,7 +85,7 @@ class Api:
         self,
         method: str,
         path: str,
-        body: Mapping[str, Any] | None,
+        body: Body | None,
         content_type: str,
         timeout: float,
     ) -> http.client.HTTPResponse:
