@@ -222,5 +222,5 @@ def client_session(authority: KeyPair, *, limit: int = 100) -> aiohttp.ClientSes
     """Open a client with its own connections."""
     connector = aiohttp.TCPConnector(ssl=client_context(authority), limit=limit)
     return aiohttp.ClientSession(
-        connector=connector, timeout=aiohttp.ClientTimeout(total=30)
+        connector=connector, timeout=aiohttp.ClientTimeout(total=100)
     )
