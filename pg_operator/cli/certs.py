@@ -18,6 +18,7 @@ from certs.verify import (
     pair_problem,
 )
 from pg_operator.cli.asking import ask
+from pg_operator.cli.deployments import SELF_SIGNED, arguments_of, read_deployments
 from pg_operator.cli.options import Address, namespace
 from pg_operator.cli.report import Finding, report
 from pg_operator.kube.admission import (
@@ -29,6 +30,7 @@ from pg_operator.kube.client import Kubernetes
 from webhooks.authority import (
     AUTHORITY_SECRET,
     ForeignSecret,
+    StoredAuthority,
     is_trusted,
     load_authority,
     service_names,
@@ -116,7 +118,7 @@ async def _stored(
     """Judge the authority of our own, or else the pair that cert-manager made."""
     subject = f"Secret {namespace}/{AUTHORITY_SECRET}"
     try:
-        stored = await load_authority(kubernetes, namespace)
+        stored = await _authority_in_use(kubernetes, namespace)
     except ForeignSecret as error:
         return [Finding(subject, str(error))]
     if stored is not None:
@@ -133,6 +135,22 @@ async def _stored(
     problems = (pair_problem(pair, bundle=one, host=host) for one in bundles)
     wrong = next(filter(None, problems), "") or _overdue(pair.certificate_pem)
     return [Finding(subject, wrong, note=_age(pair.certificate_pem))]
+
+
+async def _authority_in_use(
+    kubernetes: Kubernetes, namespace: str
+) -> StoredAuthority | None:
+    """Return our own authority; None also for one that an earlier overlay left.
+
+    Raises:
+        ForeignSecret: there is somebody else's Secret in its place.
+    """
+    started = [
+        arguments_of(one) for one in await read_deployments(kubernetes, namespace)
+    ]
+    if started and not any(SELF_SIGNED in arguments for arguments in started):
+        return None
+    return await load_authority(kubernetes, namespace)
 
 
 def _age(certificate_pem: bytes) -> str:
@@ -201,11 +219,11 @@ def _described(title: str, bundle: bytes) -> list[str]:
 
 
 async def _rotated(kubernetes: Kubernetes, namespace: str) -> str:
-    stored = await load_authority(kubernetes, namespace)
+    stored = await _authority_in_use(kubernetes, namespace)
     if stored is None:
         raise click.ClickException(
-            f"Secret {namespace}/{AUTHORITY_SECRET} does not exist: the certificates "
-            "are not the webhook's own; with cert-manager, `cmctl renew "
+            f"Secret {namespace}/{AUTHORITY_SECRET} is not there or not in use: the "
+            "certificates are not the webhook's own; with cert-manager, `cmctl renew "
             "pg-operator-webhook` renews what is served"
         )
     if stored.authority.following is not None:

@@ -8,12 +8,12 @@ import click
 from pg_operator.api.specs import API_VERSION, FINALIZER, PLURALS
 from pg_operator.cli.asking import ask
 from pg_operator.cli.certs import verify_certificates
+from pg_operator.cli.deployments import read_deployments
 from pg_operator.cli.needed_rights import CONTROLLER, needed_rights
 from pg_operator.cli.options import Names, namespace
 from pg_operator.cli.report import Finding, report
 from pg_operator.kube.client import Kubernetes, object_path
 from pg_operator.kube.errors import Forbidden, KubernetesError, NotFound
-from pg_operator.kube.paths import deployments_path
 from pg_operator.kube.rights import Right, account_name, has_right
 
 # Where the probe, which is never stored, would lie.
@@ -46,9 +46,7 @@ async def _check(
     namespaces: frozenset[str],
     own_rights: bool,  # noqa: FBT001 (a flag of the command)
 ) -> list[Finding]:
-    deployments, _ = await kubernetes.list(
-        deployments_path(namespace), labels="app.kubernetes.io/name=pg-operator"
-    )
+    deployments = await read_deployments(kubernetes, namespace)
     crds = [finding async for finding in _crds(kubernetes)]
     findings = [*crds, *_deployments(deployments, namespace)]
     findings += await verify_certificates(kubernetes, namespace)
@@ -85,6 +83,8 @@ def _deployments(found: Sequence[Mapping[str, Any]], namespace: str) -> list[Fin
         ready = one["status"].get("readyReplicas", 0)
         name = one["metadata"]["name"]
         problem = "" if ready >= wanted else "see the events and the log of its pods"
+        if not wanted:
+            problem = "nothing is left of it; scale it up"
         findings.append(Finding(f"Deployment {name} {ready}/{wanted}", problem))
     return findings
 

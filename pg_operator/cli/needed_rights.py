@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import yaml
 
+from pg_operator.cli.deployments import SELF_SIGNED, arguments_of
 from pg_operator.kube.rights import Right, rights_of
 
 CONTROLLER: Final = "pg-operator-controller"
@@ -52,7 +53,7 @@ def needed_rights(
 def _started(deployment: Mapping[str, Any]) -> tuple[str, Sequence[str]]:
     """Return the ServiceAccount of a Deployment of ours, and what it starts."""
     pod = deployment["spec"]["template"]["spec"]
-    return pod["serviceAccountName"], pod["containers"][0]["args"]
+    return pod["serviceAccountName"], arguments_of(deployment)
 
 
 def _roles_for(arguments: Sequence[str]) -> list[dict[str, Any]]:
@@ -62,7 +63,7 @@ def _roles_for(arguments: Sequence[str]) -> list[dict[str, Any]]:
         rooms.append("rbac/controller.yaml")
     if arguments[0] in {"webhook", "run"}:
         rooms.append("rbac/webhook.yaml")
-    if "--certs=self" in arguments:
+    if SELF_SIGNED in arguments:
         rooms.append("self-signed/rbac.yaml")
     return [
         one

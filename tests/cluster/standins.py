@@ -56,6 +56,16 @@ def standing_in(
             part.start()
 
 
+def problems(cluster: LocalCluster | DeployedCluster) -> dict[str, str]:
+    """Return what `pg-operator check` finds wrong, by what it is about."""
+    done = run_as_administrator(cluster, "check")
+    assert done.stdout.count("CRD of ") == 3, done
+    said = done.stdout.splitlines()
+    failed = [line[5:] for line in said if line.startswith("FAIL ")]
+    assert done.returncode == (1 if failed else 0), done
+    return dict(line.split(": ", 1) for line in failed)
+
+
 def run_as_administrator(
     cluster: LocalCluster | DeployedCluster, *args: str
 ) -> "subprocess.CompletedProcess[str]":
