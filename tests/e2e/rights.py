@@ -36,7 +36,7 @@ class Right:
 
 
 def granted(documents: Iterable[Mapping[str, Any]]) -> dict[Right, set[str]]:
-    """Return the rights that manifests give, and to which accounts of the operator."""
+    """Return the rights that manifests give, and to whom."""
     roles, bindings = {}, []
     for document in documents:
         kind, name = document["kind"], document["metadata"]["name"]
@@ -48,10 +48,15 @@ def granted(documents: Iterable[Mapping[str, Any]]) -> dict[Right, set[str]]:
     for binding in bindings:
         reference = binding["roleRef"]
         rules = roles[reference["kind"], reference["name"]]
-        accounts = {ACCOUNTS + subject["name"] for subject in binding["subjects"]}
+        users = {account_of(subject) for subject in binding["subjects"]}
         for right in rights_of(reference["name"], rules):
-            found.setdefault(right, set()).update(accounts)
+            found.setdefault(right, set()).update(users)
     return found
+
+
+def account_of(subject: Mapping[str, Any]) -> str:
+    """Return the name in the audit log of the account that a binding is for."""
+    return f"system:serviceaccount:{subject['namespace']}:{subject['name']}"
 
 
 def rights_of(role: str, rules: Iterable[Mapping[str, Any]]) -> list[Right]:
@@ -69,12 +74,13 @@ def rights_of(role: str, rules: Iterable[Mapping[str, Any]]) -> list[Right]:
 def unused(
     rights: Mapping[Right, set[str]], requests: Iterable[Request]
 ) -> list[Right]:
-    """Return the rights that no request of an account that has them needed."""
-    asked = [request for request in requests if request.user.startswith(ACCOUNTS)]
+    """Return the rights that no request of those who have them needed."""
+    everybody = set().union(*rights.values())
+    asked = [request for request in requests if request.user in everybody]
     return sorted(
         right
-        for right, accounts in rights.items()
-        if not any(one.user in accounts and right.serves(one) for one in asked)
+        for right, users in rights.items()
+        if not any(one.user in users and right.serves(one) for one in asked)
     )
 
 

@@ -168,11 +168,11 @@ def test_rights_are_those_that_a_binding_gives() -> None:
         "kind": "RoleBinding",
         "metadata": {"name": "b"},
         "roleRef": {"kind": "Role", "name": "r"},
-        "subjects": [{"kind": "ServiceAccount", "name": "webhook"}],
+        "subjects": [{"kind": "ServiceAccount", "namespace": "own", "name": "webhook"}],
     }
     found = granted([binding, role, other])
     (right,) = rights_of("r", [rule])
-    assert found == {right: {f"{ACCOUNTS}webhook"}}
+    assert found == {right: {"system:serviceaccount:own:webhook"}}
 
 
 def test_machine_without_the_programs_is_told_so(
