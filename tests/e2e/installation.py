@@ -1,6 +1,7 @@
 """Deploying a directory of config/ and taking it away, as docs/deploying.md says."""
 
 import base64
+import json
 
 from tests.localcluster.binaries import CHECKOUT
 from tests.localcluster.deployed import DeployedCluster
@@ -50,6 +51,17 @@ class Installation:
             for name in CONFIGURATIONS
             for webhook in self.cluster.kubectl.get(name)["webhooks"]
         ]
+
+    def wipe_trust(self) -> None:
+        """Take caBundle from every webhook, as an apply with an empty one does."""
+        for name in CONFIGURATIONS:
+            count = len(self.cluster.kubectl.get(name)["webhooks"])
+            wipe = [
+                {"op": "remove", "path": f"/webhooks/{number}/clientConfig/caBundle"}
+                for number in range(count)
+            ]
+            patch = f"--patch={json.dumps(wipe)}"
+            self.cluster.kubectl.run("patch", name, "--type=json", patch)
 
     def secret(self, name: str) -> dict[str, bytes]:
         """Return the data of a Secret in the operator's namespace."""

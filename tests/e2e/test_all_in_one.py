@@ -1,6 +1,7 @@
 """config/overlays/all-in-one: one pod does everything."""
 
 from tests.cluster.objects import database, database_cluster, documents, dsn_secret
+from tests.cluster.standins import problems
 from tests.e2e.installation import Installation
 from tests.e2e.load import refusal
 
@@ -16,6 +17,7 @@ def test_one_pod_admits_and_works(installation: Installation) -> None:
     cluster.kubectl.apply(documents(*server, one))
     cluster.kubectl.wait("database/one", "condition=Ready")
     assert cluster.kubectl.get("database/one")["metadata"]["finalizers"]
+    assert problems(cluster) == {}
 
     cluster.kubectl.run(
         "delete", "database/one", "databasecluster/one", "--timeout=60s"

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from tests.e2e.installation import Installation
 from tests.e2e.load import Load, more
@@ -19,6 +20,7 @@ Fault = Callable[[DeployedCluster, dict[str, Any]], AbstractContextManager[None]
 
 MANIFESTS = "config/default"
 CERTIFICATE = "pg-operator-webhook"
+SERVING = "pg-operator-webhook-certificate"
 WEBHOOK = "deployment/pg-operator-webhook"
 # So many that they go on asking while each of those that asked the silent one waits.
 CLIENTS_THAT_WAIT = 128
@@ -58,6 +60,28 @@ def test_certificate_renewal_loses_no_admission(
         return len(present) == 1 and before.isdisjoint(present)
 
     assert wait_until(renewed, timeout=60)
+    more(load)
+    assert load.failed == []
+    assert installation.ca_bundles() == bundles
+
+
+def test_deleted_secret_comes_back_and_costs_no_admission(
+    installation: Installation, load: Load
+) -> None:
+    cluster = installation.cluster
+    before = installation.secret(SERVING)["tls.crt"]
+    bundles = installation.ca_bundles()
+
+    cluster.own.run("delete", "secret", SERVING)
+
+    def served_again() -> bool:
+        if cluster.own("get", "secret", SERVING).returncode != 0:
+            return False
+        leaf = installation.secret(SERVING).get("tls.crt", before)
+        served = {certificate_of(pod) for pod in cluster.pods("webhook")}
+        return leaf != before and served == {x509.load_pem_x509_certificate(leaf)}
+
+    assert wait_until(served_again, timeout=60)
     more(load)
     assert load.failed == []
     assert installation.ca_bundles() == bundles

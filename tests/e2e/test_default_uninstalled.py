@@ -1,5 +1,7 @@
 """config/default and the CRDs taken away, in both orders, with objects in use."""
 
+import re
+import time
 from collections.abc import Callable
 
 import pytest
@@ -16,11 +18,14 @@ from tests.cluster.standins import run_as_administrator
 from tests.e2e.conftest import Deployer
 from tests.localcluster.binaries import CHECKOUT
 from tests.localcluster.deployed import DeployedCluster, install_crds
+from tests.localcluster.probes import wait_until
 
 Uninstall = Callable[[DeployedCluster, Deployer], None]
 
 MANIFESTS = "config/default"
 CRDS = f"--filename={CHECKOUT / 'crds'}"
+LEASE = "lease/pg-operator-controller"
+DEPLOYING = CHECKOUT / "docs" / "deploying.md"
 TARGETS = ("databaserole/left", "database/left", "databasecluster/left")
 
 
@@ -58,6 +63,31 @@ def test_uninstalling_in_any_order_keeps_what_is_on_the_server(
     assert on_the_server(cluster) == before
     cluster.kubectl.run("delete", *TARGETS, "--timeout=60s")
     assert on_the_server(cluster) == []
+
+
+def test_new_installation_need_not_wait_for_the_lease_of_the_one_before(
+    cluster: DeployedCluster, deployer: Deployer, say: Callable[[str], None]
+) -> None:
+    deployer.provide(MANIFESTS)
+    assert wait_until(lambda: holder(cluster) != "", timeout=60)
+    deployer.clear()
+    assert holder(cluster) != ""  # nobody could give it up
+
+    (command,) = re.findall(r"`kubectl (delete lease [^`]+)`", DEPLOYING.read_text())
+    cluster.kubectl.run(*command.split())
+    begin = time.monotonic()
+    deployer.provide(MANIFESTS)
+
+    assert wait_until(lambda: holder(cluster) != "", timeout=60)
+    say(f"\n  a controller works after {time.monotonic() - begin:.1f} s")
+    lease = cluster.own.get(LEASE)["spec"]
+    assert lease["leaseTransitions"] == 0  # it was taken from nobody
+
+
+def holder(cluster: DeployedCluster) -> str:
+    """Return which controller works; empty when none does."""
+    options = ("--ignore-not-found", "--output=jsonpath={.spec.holderIdentity}")
+    return cluster.own.run("get", LEASE, *options)
 
 
 def declare(cluster: DeployedCluster) -> None:

@@ -15,6 +15,7 @@ from tests.cluster.objects import (
     login,
     password_secret,
 )
+from tests.cluster.standins import problems
 from tests.cluster.unguarded import without_admission
 from tests.e2e import rights
 from tests.e2e.conftest import Deployer
@@ -89,6 +90,7 @@ def test_main_job_is_done_where_the_role_is_bound(
     login(cluster, user="given", password=password, dbname="chosen").close()
     connection_secret_moves(kubectl, "made", old="made")
     service_follows_the_server(cluster)
+    assert problems(cluster) == {}
 
     kubectl.run("delete", *targets, "--timeout=60s")
     assert on_the_server(cluster, "chosen", "given", "made") == set()

@@ -10,7 +10,8 @@ from cryptography.exceptions import InvalidSignature
 
 from certs.authority import PUBLISHED_FOR, Authority
 from certs.issue import issue_authority
-from tests.e2e.installation import CONFIGURATIONS, Installation
+from tests.cluster.standins import problems
+from tests.e2e.installation import Installation
 from tests.e2e.load import Load, more, refusal
 from tests.e2e.pods import certificate_of
 from tests.localcluster.probes import wait_until
@@ -35,18 +36,12 @@ def test_webhook_is_trusted_and_refuses(installation: Installation) -> None:
     for pod in installation.cluster.pods("webhook"):
         signed_by(pod, authority_of(installation))
     assert refusal(installation.cluster.kubectl)
+    assert problems(installation.cluster) == {}
 
 
 def test_wiped_trust_is_restored(installation: Installation) -> None:
     before = trusted(installation)
-    for name in CONFIGURATIONS:
-        count = len(installation.cluster.kubectl.get(name)["webhooks"])
-        wipe = [
-            {"op": "remove", "path": f"/webhooks/{number}/clientConfig/caBundle"}
-            for number in range(count)
-        ]
-        patch = f"--patch={json.dumps(wipe)}"
-        installation.cluster.kubectl.run("patch", name, "--type=json", patch)
+    installation.wipe_trust()
 
     assert wait_until(lambda: trusted(installation) == before, timeout=60)
     assert wait_until(lambda: refusal(installation.cluster.kubectl) != "", timeout=30)

@@ -32,6 +32,7 @@ from tests.localcluster.processes import BedError, Component, Supervisor, python
 from tests.localcluster.progress import Progress
 
 NODE = "bed-node"
+CERT_MANAGER = "cert-manager"
 PLANE = PlaneOptions(
     host=network.NODE_ADDRESS,
     bind="0.0.0.0",  # noqa: S104 - of a network namespace that leads nowhere
@@ -100,12 +101,14 @@ class DeployedCluster:
         supervisor: Supervisor,
         control_plane: ControlPlane,
         postgres: PostgresServer,
+        cert_manager_crds: Path,
         state: Path,
         logs: Path,
     ) -> None:
         """Hold the running parts; `running_deployed_cluster` makes one."""
         self.control_plane = control_plane
         self.postgres = postgres
+        self.cert_manager_crds = cert_manager_crds
         self.logs = logs
         self.kubectl = control_plane.kubectl()
         self.own = control_plane.kubectl(namespace=OPERATOR_NAMESPACE)
@@ -113,6 +116,18 @@ class DeployedCluster:
         self.uninstalls: list[range] = []
         self._supervisor = supervisor
         self._pods = state / "pods"
+
+    @contextmanager
+    def without_cert_manager(self) -> Iterator[None]:
+        """Stop cert-manager, and start it again at the end."""
+        running = self._supervisor.find(CERT_MANAGER)
+        if running is None:
+            raise BedError("cert-manager does not run")
+        running.stop()
+        try:
+            yield
+        finally:
+            self._supervisor.restart(CERT_MANAGER)
 
     @property
     def dsn(self) -> str:
@@ -245,6 +260,7 @@ class _Starter:
             supervisor=self.supervisor,
             control_plane=control_plane,
             postgres=postgres,
+            cert_manager_crds=self.parts.cert_manager.crds,
             state=self.state,
             logs=self.logs,
         )
@@ -290,7 +306,7 @@ class _Starter:
         program = self.parts.cert_manager.program
         self.supervisor.start(
             Component(
-                name="cert-manager",
+                name=CERT_MANAGER,
                 argv=(str(program), f"--kubeconfig={config}"),
                 log=self.logs / "cert-manager.log",
             )

@@ -4,6 +4,7 @@ import http.client
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,8 +37,11 @@ class Probe:
         streak, last = 0, False
         delay = spec.get("initialDelaySeconds", 0)
         while not self._stopped.wait(delay):
-            delay = spec.get("periodSeconds", 10)
+            begin = time.monotonic()
             answer = self.ask()
+            # A kubelet's clock ticks on while it waits for an answer.
+            spent = time.monotonic() - begin
+            delay = max(0.0, spec.get("periodSeconds", 10) - spent)
             streak = streak + 1 if answer is last else 1
             last = answer
             if answer and streak >= spec.get("successThreshold", 1):
