@@ -17,7 +17,8 @@ class Guard:
     `trap` is its number in tests/TRAPS.md, or a word for what is listed there without
     one. `text` occurs once in `file`, `instead` takes its place, and then every one of
     `tests` (node ids below tests/) must fail. `on` is a major version of PostgreSQL;
-    empty for the one that the other tiers run on.
+    empty for the one that the other tiers run on. `hangs` tells that without the guard
+    the tests would wait for ever: nothing else is proven by a test that takes too long.
     """
 
     trap: str
@@ -27,6 +28,7 @@ class Guard:
     instead: str
     tests: tuple[str, ...]
     on: str = ""
+    hangs: bool = False
 
     @property
     def node_ids(self) -> tuple[str, ...]:
@@ -78,4 +80,5 @@ def _guard(entry: Mapping[str, Any]) -> Guard:
         instead=entry["instead"],
         tests=tuple(entry["tests"]),
         on=entry.get("on", ""),
+        hangs=entry.get("hangs", False),
     )

@@ -27,6 +27,7 @@ class Cases:
     errors: int = 0
     words: str = ""
     is_accident: bool = False
+    is_too_slow: bool = False
 
 
 def read_report(path: Path) -> Mapping[str, Cases]:
@@ -51,11 +52,14 @@ def read_report(path: Path) -> Mapping[str, Cases]:
     return found
 
 
-def complaint(tests: Collection[str], report: Mapping[str, Cases]) -> str:
+def complaint(
+    tests: Collection[str], report: Mapping[str, Cases], *, hangs: bool = False
+) -> str:
     """Say why a run without the guard is no proof, or nothing if it is one.
 
     Each of the tests must fail, by what it asserts: an error on the way to it, or a
-    program that cannot run at all, says nothing of the guard.
+    program that cannot run at all, says nothing of the guard. Nor does a test that
+    takes too long, unless without the guard it `hangs`.
     """
     for test in tests:
         cases = report.get(test.partition("[")[0], Cases())
@@ -64,7 +68,7 @@ def complaint(tests: Collection[str], report: Mapping[str, Cases]) -> str:
         if cases.failed == 0:
             how = "passed all the same" if cases.passed else "did not run"
             return f"{name_of(test)} {how}"
-        if cases.is_accident:
+        if cases.is_accident or cases.is_too_slow is not hangs:
             return f"{name_of(test)} failed for another reason: {cases.words}"
     return ""
 
@@ -87,9 +91,10 @@ def name_of(test: str) -> str:
 
 def _note(cases: Cases, message: str) -> None:
     is_accident = _ACCIDENTS.match(message.replace("\n", " ")) is not None
-    if cases.failed == 0 or (cases.is_accident and not is_accident):
+    is_too_slow = message.startswith("Failed: Timeout")
+    if cases.failed == 0 or cases.is_accident or cases.is_too_slow:
         cases.words = _first_line(message)
-        cases.is_accident = is_accident
+        cases.is_accident, cases.is_too_slow = is_accident, is_too_slow
     cases.failed += 1
 
 

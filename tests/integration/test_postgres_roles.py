@@ -213,6 +213,24 @@ async def test_role_created_at_the_same_moment_exists_once(bed: Bed) -> None:
     assert sum(isinstance(result, AlreadyExistsNow) for result in results) == 3
 
 
+async def test_role_that_somebody_is_about_to_create_is_reported_as_existing(
+    bed: Bed, server: PostgresServer
+) -> None:
+    """It is not there to be seen, and then PostgreSQL names an index of its own."""
+    role = bed.name("app")
+    async with await psycopg.AsyncConnection.connect(server.superuser_dsn) as other:
+        await other.execute(f"CREATE ROLE {role}")
+        assert not (await bed.role(role)).exists
+        creating = asyncio.create_task(bed.create_role(role))
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        async with await psycopg.AsyncConnection.connect(server.superuser_dsn) as look:
+            while (await (await look.execute(waiting)).fetchone()) == (0,):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await other.commit()
+        with pytest.raises(AlreadyExistsNow):
+            await creating
+
+
 async def test_comment_of_a_role_is_kept_and_restored(bed: Bed) -> None:
     role = bed.name("app")
     await bed.create_role(role)

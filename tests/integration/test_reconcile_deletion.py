@@ -134,6 +134,23 @@ async def test_database_whose_drop_was_cut_off_is_made_anew_only_if_it_may_be_dr
     assert state.connection_limit == -1
 
 
+async def test_database_whose_drop_was_cut_off_goes_with_its_object(
+    stage: Stage, bed: Bed, server: PostgresServer
+) -> None:
+    """PostgreSQL refuses to alter it, 15 by the end of the session."""
+    name = bed.name("db")
+    spec = {"name": name, **MAIN, "deletionPolicy": "Delete"}
+    key = stage.put("Database", "db", spec, namespace="a")
+    await stage.reconcile(key)
+    await run_as_superuser(
+        server.superuser_dsn,
+        f"UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{name}'",
+    )
+    stage.delete(key)
+    assert (await stage.reconcile(key))[2].release
+    assert not (await bed.database(name)).exists
+
+
 async def test_database_is_not_dropped_while_a_slot_would_be_lost_with_it(
     stage: Stage, bed: Bed, server: PostgresServer
 ) -> None:
