@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import NamedTuple
 
+from pg_operator.plan.grants import Securable
 from pg_operator.plan.operations import (
     AlterDatabase,
     AlterDatabaseOwner,
@@ -27,7 +28,6 @@ from pg_operator.plan.operations import (
     TerminateSessions,
 )
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges, table_of
-from pg_operator.plan.state import Securable
 
 
 @dataclass(frozen=True, slots=True)

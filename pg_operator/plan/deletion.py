@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Final, Literal
 
 from pg_operator.plan.batches import Plan
+from pg_operator.plan.grants import Securable
 from pg_operator.plan.operations import (
     AlterDatabase,
     AlterRole,
@@ -31,7 +32,6 @@ from pg_operator.plan.state import (
     Mark,
     Marked,
     RoleState,
-    Securable,
     Unset,
 )
 

@@ -10,6 +10,7 @@ from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec
 from pg_operator.api.values import parse_valid_until
 from pg_operator.plan.diff import PUBLIC_SCHEMA, UNLIMITED, has_drifted
 from pg_operator.plan.extensions import NONE_INSTALLED
+from pg_operator.plan.grants import Grants
 from pg_operator.plan.memberships import NO_MEMBERSHIPS, DesiredMemberships
 from pg_operator.plan.policies import is_unfinished
 from pg_operator.plan.role_properties import NO_PROPERTIES, DesiredProperties
@@ -18,7 +19,6 @@ from pg_operator.plan.state import (
     UNSET,
     Claimant,
     DatabaseState,
-    Grants,
     Installed,
     Locale,
     Mark,

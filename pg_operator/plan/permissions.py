@@ -11,15 +11,8 @@ from pg_operator.api.specs import (
     Permission,
     SchemaPermission,
 )
-from pg_operator.plan.state import (
-    NO_FUNCTIONS,
-    NOBODY,
-    Catalog,
-    Grant,
-    Grants,
-    Pending,
-    Securable,
-)
+from pg_operator.plan.grants import NO_FUNCTIONS, Grant, Grants, Securable
+from pg_operator.plan.state import NOBODY, Catalog, Pending
 
 # Where in a schema of `permissions` objects of a kind are written.
 LISTS: Final[dict[ObjectKind, str]] = {

@@ -12,8 +12,8 @@ from typing import Final, TypeVar
 
 from pg_operator.api.privileges import ObjectKind
 from pg_operator.api.specs import WILDCARD
+from pg_operator.plan.grants import Grant, Grants, Securable
 from pg_operator.plan.scope import covered, declared
-from pg_operator.plan.state import Grant, Grants, Securable
 
 # PostgreSQL 18 locks each named table, and its lock table is finite. ALL TABLES IN
 # SCHEMA is no faster, takes members of extensions along, and cannot be kept from
@@ -134,13 +134,18 @@ def privilege_changes(
         scope: The scope of what is ours from now on: that is not revoked.
 
     """
+    # Mostly there is nothing beyond, and what is held may be much.
+    beyond = held - desired
     # What a wildcard leaves out is not there, whoever granted it.
-    ours = covered(held, recorded | scope)
+    ours = covered(beyond, recorded | scope)
     revoked = ours - declared(ours, scope)
-    revoked |= {grant for grant in held if grant.grantable and _base(grant) in revoked}
-    # REVOKE on a table also takes the word away from each of its columns.
-    wiped = wiped_columns(held, revoked)
-    granted = (desired - (held - revoked - wiped)) | (wiped - revoked)
+    granted = desired - held
+    wiped: Grants = frozenset()
+    if revoked:
+        revoked |= {one for one in held if one.grantable and _base(one) in revoked}
+        # REVOKE on a table also takes the word away from each of its columns.
+        wiped = wiped_columns(held, revoked)
+        granted |= (desired & (revoked | wiped)) | (wiped - revoked)
     # Who is granted the option is granted the word, too.
     upgraded = {_base(grant) for grant in granted if grant.grantable}
     revokes = revoke_statements(role, revoked, but=wiped)

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from pg_operator.api.privileges import ObjectKind
 from pg_operator.api.specs import WILDCARD
-from pg_operator.plan.state import Grant, Grants, Mark, RoleState
+from pg_operator.plan.grants import Grant, Grants
+from pg_operator.plan.state import Mark, RoleState
 
 
 def covered(grants: Grants, scope: Grants) -> Grants:

@@ -8,10 +8,10 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
-from pg_operator.api.privileges import ObjectKind
 from pg_operator.api.secret import SecretText
+from pg_operator.plan.grants import NO_FUNCTIONS, Grants, Securable
 
 
 class Unset(enum.Enum):
@@ -28,51 +28,6 @@ UNSET: Final = Unset.UNSET
 Owner = Literal["Database", "DatabaseRole"]
 EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 NOBODY: Final[Mapping[str, frozenset[str]]] = MappingProxyType({})
-
-
-class Securable(NamedTuple):
-    """An object that privileges are granted on.
-
-    `name` is that of the object in its schema, or the wildcard `*`; for a column it is
-    the table's, for a function its signature. With a `creator`, `*` is what that role
-    will create (ALTER DEFAULT PRIVILEGES), in all schemas if it has none; else it may
-    leave some out, `without`.
-    """
-
-    kind: ObjectKind
-    database: str
-    schema: str = ""
-    name: str = ""
-    column: str = ""
-    creator: str = ""
-    without: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        if self.creator:
-            where = f"schema {self.database}.{self.schema}"
-            place = where if self.schema else f"database {self.database}"
-            return f"future {self.kind}s of role {self.creator} in {place}"
-        parts = (self.database, self.schema, self.name, self.column)
-        return ".".join(part for part in parts if part)
-
-
-class Grant(NamedTuple):
-    """One privilege word on one object. A set of these is a role's grants.
-
-    A `grantable` one is the right to pass it on, which comes beside the privilege
-    itself.
-    """
-
-    on: Securable
-    privilege: str
-    grantable: bool = False
-
-    def __str__(self) -> str:
-        option = " WITH GRANT OPTION" if self.grantable else ""
-        return f"{self.privilege}{option}"
-
-
-Grants = frozenset[Grant]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +81,6 @@ class RoleParameter:
 
 RoleParameters = Mapping[RoleParameter, str]
 NO_PARAMETERS: Final[RoleParameters] = MappingProxyType({})
-NO_FUNCTIONS: Final[Mapping[Securable, Securable]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
+from pg_operator.plan.grants import Grants
 from pg_operator.plan.operations import (
     AlterDatabaseOwner,
     AlterExtensionSchema,
@@ -19,7 +20,7 @@ from pg_operator.plan.operations import (
     takes_away,
 )
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
-from pg_operator.plan.state import Grants, Pending
+from pg_operator.plan.state import Pending
 from pg_operator.postgres.errors import MissingPrivilege, PostgresError
 
 NOT_EFFECTIVE: Final = "NotEffective"

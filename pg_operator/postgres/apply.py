@@ -19,10 +19,7 @@ from pg_operator.plan.operations import (
     Separable,
     takes_away,
 )
-from pg_operator.plan.state import (
-    Pending,
-    Server,
-)
+from pg_operator.plan.state import Pending, Server
 from pg_operator.postgres.applied import (
     NOT_EFFECTIVE,
     Applied,

@@ -4,10 +4,8 @@ A DSN comes from a Secret, and libpq would let it read files, write files, open 
 socket, change the role, and fill its gaps from the environment and the home directory.
 """
 
-import ipaddress
 import re
-import socket
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -17,6 +15,7 @@ from psycopg import conninfo, pq
 
 from pg_operator.api.secret import SecretText
 from pg_operator.postgres.errors import InvalidDSN
+from pg_operator.postgres.hosts import check_address, check_host
 from pg_operator.postgres.tls import Certificates
 
 DEFAULT_PORT: Final = 5432
@@ -71,15 +70,7 @@ SESSION: Final[Mapping[str, str]] = {
     "quote_all_identifiers": "off",
 }
 
-# Addresses of cloud metadata services that are not link-local.
-_METADATA: Final = frozenset(
-    map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16"))
-)
-_METADATA_NAMES: Final = frozenset({"metadata", "metadata.google.internal"})
-_HOST_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -155,9 +146,9 @@ def parse_dsn(
             " set require_auth to what it does ask for"
         )
     for host in hosts:
-        _check_host(host)
+        check_host(host)
     for address in (*hosts, *_split(given.get("hostaddr", ""))):
-        _check_address(address, allow_loopback=allow_loopback)
+        check_address(address, allow_loopback=allow_loopback)
     ports = _ports(given.get("port"), hosts=len(hosts))
     if "hostaddr" in given and len(_split(given["hostaddr"])) != len(hosts):
         raise InvalidDSN("the DSN must name as many hostaddr as host")
@@ -276,54 +267,3 @@ def _connect_timeout(value: str | None) -> int:
         raise InvalidDSN("the DSN's connect_timeout is not a number")
     seconds = int(value)
     return min(seconds, MAX_CONNECT_TIMEOUT) if seconds > 0 else CONNECT_TIMEOUT
-
-
-def _check_host(host: str) -> None:
-    """Refuse sockets, and what an unescaped password turns into."""
-    if host.startswith(("/", "@")):
-        raise InvalidDSN("the DSN's host is a unix socket; name a host and port")
-    if next(_addresses(host), None) is None and not _HOST_NAME.fullmatch(host):
-        raise InvalidDSN(
-            "the DSN's host is neither a host name nor an IP address; is a special"
-            " character of the password not written as %XX?"
-        )
-
-
-def _check_address(host: str, *, allow_loopback: bool) -> None:
-    """Refuse addresses that lead to this pod, this node or a metadata service."""
-    name = host.rstrip(".").lower()
-    if name in _METADATA_NAMES:
-        raise InvalidDSN("the DSN's host is a metadata service")
-    loopback = name in {"localhost", "ip6-localhost"} or name.endswith(".localhost")
-    for address in _addresses(host):
-        if address.is_link_local or address.is_multicast or address in _METADATA:
-            raise InvalidDSN(
-                "the DSN's host is a link-local, multicast or metadata address"
-            )
-        loopback = loopback or address.is_loopback or address.is_unspecified
-    if loopback and not allow_loopback:
-        raise InvalidDSN(
-            "the DSN's host is this machine itself (loopback);"
-            " --allow-loopback-servers would allow it"
-        )
-
-
-def _addresses(host: str) -> Iterator[_Address]:
-    """Yield the address that `host` spells, and those packed into it."""
-    try:
-        address: _Address = ipaddress.ip_address(host.partition("%")[0].strip("[]"))
-    except ValueError:
-        try:
-            # getaddrinfo also reads 127.1, 2130706433 and 0x7f.1.
-            address = ipaddress.IPv4Address(socket.inet_aton(host))
-        except OSError:
-            return
-    yield address
-    if isinstance(address, ipaddress.IPv6Address):
-        nat64 = ipaddress.IPv6Network("64:ff9b::/96")
-        if address.ipv4_mapped is not None:
-            yield address.ipv4_mapped
-        elif address.sixtofour is not None:
-            yield address.sixtofour
-        elif address in nat64:
-            yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)

@@ -3,8 +3,8 @@
 import psycopg
 from psycopg import sql
 
+from pg_operator.plan.grants import Grants
 from pg_operator.plan.privileges import revoke_statements
-from pg_operator.plan.state import Grants
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.errors import Rejected
 from pg_operator.postgres.observe_privileges import Holdings

@@ -20,16 +20,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from pg_operator.api.privileges import ObjectKind
 from pg_operator.api.secret import SecretText
-from pg_operator.plan.state import (
-    Claimant,
-    Grant,
-    Grants,
-    Mark,
-    Marked,
-    RoleParameter,
-    Securable,
-    UnverifiedMark,
-)
+from pg_operator.plan.grants import Grant, Grants, Securable
+from pg_operator.plan.state import Claimant, Mark, Marked, RoleParameter, UnverifiedMark
 
 CURRENT: Final = "current"
 PREFIX: Final = "managed by pg-operator; do not edit this comment."

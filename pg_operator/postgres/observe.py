@@ -6,7 +6,8 @@ Every name is qualified with pg_catalog: a database owner may shadow anything el
 from collections.abc import Collection
 from typing import Final
 
-from pg_operator.plan.state import Catalog, Securable, Server
+from pg_operator.plan.grants import Securable
+from pg_operator.plan.state import Catalog, Server
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.observe_objects import observe_objects, resolve_functions
 from pg_operator.postgres.rows import read_bounded, read_rows

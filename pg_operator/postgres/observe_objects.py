@@ -9,7 +9,7 @@ from typing import Final
 import psycopg
 
 from pg_operator.api.specs import WILDCARD
-from pg_operator.plan.state import Securable
+from pg_operator.plan.grants import Securable
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.rows import read_bounded, read_rows
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pg_operator.plan.creators import Creators
-from pg_operator.plan.state import Grant, Grants, Securable
+from pg_operator.plan.grants import Grant, Grants, Securable
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.marks import PREFIX
-from pg_operator.postgres.rows import read_bounded, read_rows
+from pg_operator.postgres.rows import check_bound, read_bounded, read_rows
 
 _DATABASE_GRANTS: Final = """
 SELECT DISTINCT d.datname::text, a.privilege_type,
@@ -96,9 +96,11 @@ object AS (
     JOIN pg_catalog.pg_roles AS r ON r.oid = d.defaclrole
     WHERE classid = 'pg_catalog.pg_default_acl'::pg_catalog.regclass
       AND d.defaclobjtype IN ('r', 'S', 'f', 'T', 'n'))
-SELECT DISTINCT o.kind, coalesce(n.nspname::text, ''), o.name, o.part, o.creator,
-       a.privilege_type, a.is_grantable, o.owner = a.grantee,
-       pg_catalog.pg_get_userbyid(a.grantor)::text
+SELECT o.kind, coalesce(n.nspname::text, ''), o.name, o.part, o.creator,
+       pg_catalog.array_agg(a.privilege_type),
+       pg_catalog.array_agg(a.privilege_type) FILTER (
+           WHERE a.is_grantable OR o.owner = a.grantee),
+       o.owner = a.grantee, pg_catalog.pg_get_userbyid(a.grantor)::text
 FROM object AS o
 LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = o.home
 CROSS JOIN LATERAL pg_catalog.aclexplode(o.acl) AS a
@@ -107,6 +109,7 @@ WHERE a.grantee = (SELECT oid FROM role)
                o.owner <> a.grantee)
   AND (o.owner <> a.grantee OR %(owned_in)s::text[] IS NULL
        OR n.nspname = ANY (%(owned_in)s))
+GROUP BY o.kind, n.nspname, o.name, o.part, o.creator, o.owner, a.grantee, a.grantor
 """
 
 # Of the roles that our login may set default privileges for. Managed ones carry our
@@ -159,19 +162,21 @@ async def observe_holdings(
     database = connection.info.dbname
     owned = set[Securable]()
     granted_by: defaultdict[str, set[Grant]] = defaultdict(set)
+    what = "privileges of the role"
     rows = await read_bounded(
         connection,
         _HOLDINGS,
-        what="privileges of the role",
+        what=what,
         role=role,
         owned_in=None if owned_in is None else sorted(owned_in),
     )
-    for *names, privilege, is_grantable, is_owner, grantor in rows:
-        kind, schema, name, column, creator = names
-        on = Securable(kind, database, schema, name, column, creator)
+    check_bound(sum(len(words) for *_, words, _, _, _ in rows), what=what)
+    for kind, *names, words, grantable, is_owner, grantor in rows:
+        on = Securable(kind, database, *names)
+        held = granted_by[grantor]
+        held.update(Grant(on, word) for word in words)
         # An owner may always pass on what it has.
-        grantable = is_grantable or is_owner
-        granted_by[grantor] |= _held(on, privilege, grantable=grantable)
+        held.update(Grant(on, word, grantable=True) for word in grantable or ())
         if is_owner:
             owned.add(on)
     return Holdings(

@@ -6,8 +6,8 @@ from typing import Final, LiteralString
 from psycopg import sql
 
 from pg_operator.api.privileges import ObjectKind, find_privilege
+from pg_operator.plan.grants import Securable
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
-from pg_operator.plan.state import Securable
 from pg_operator.postgres.errors import Rejected
 from pg_operator.postgres.quote import checked_signature, quote_name, quote_role
 

@@ -31,9 +31,19 @@ async def read_bounded(
     Raises:
         DatabaseTooLarge: there are more than `bounds.MOST_ROWS`.
     """
-    most = bounds.MOST_ROWS
     limited = query + "LIMIT %(most)s"
-    rows = await read_rows(connection, limited, most=most + 1, **parameters)
-    if len(rows) > most:
-        raise DatabaseTooLarge(f"there are more than {most} {what} in the database")
+    most = bounds.MOST_ROWS + 1
+    rows = await read_rows(connection, limited, most=most, **parameters)
+    check_bound(len(rows), what=what)
     return rows
+
+
+def check_bound(count: int, *, what: str) -> None:
+    """Hold what tenants make to `bounds.MOST_ROWS`; `what` is like "tables".
+
+    Raises:
+        DatabaseTooLarge: it is more.
+    """
+    most = bounds.MOST_ROWS
+    if count > most:
+        raise DatabaseTooLarge(f"there are more than {most} {what} in the database")

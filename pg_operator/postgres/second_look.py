@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from functools import partial
 
+from pg_operator.plan.grants import Grant, Grants
 from pg_operator.plan.operations import takes_away
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
-from pg_operator.plan.state import Grant, Grants
 from pg_operator.postgres.applied import Applied, without_effect
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.grantors import revoke_as_grantors

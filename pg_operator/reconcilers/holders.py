@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pg_operator.plan.export import RoleInventory
+from pg_operator.plan.grants import Grant, Grants, Securable
 from pg_operator.plan.privileges import table_of
-from pg_operator.plan.state import Dependencies, Grant, Grants, RoleState, Securable
+from pg_operator.plan.state import Dependencies, RoleState
 from pg_operator.postgres.observe_privileges import Holdings
 
 MOST_DESCRIBED: Final = 20

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pg_operator.api.specs import WILDCARD, Extension
 from pg_operator.plan.export import Choices, DatabaseInventory, Inventory, select
 from pg_operator.plan.export.wildcards import KINDS
-from pg_operator.plan.state import Securable
+from pg_operator.plan.grants import Securable
 from pg_operator.postgres.connect import ServerConnections
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.dsn import Dsn

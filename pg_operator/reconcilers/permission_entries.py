@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 
 from pg_operator.api.conditions import Reason
 from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec, Permission
+from pg_operator.plan.grants import Grants
 from pg_operator.plan.policies import is_same
 from pg_operator.plan.scope import databases, hold
-from pg_operator.plan.state import DatabaseState, Grants, Mark, Pending
+from pg_operator.plan.state import DatabaseState, Mark, Pending
 from pg_operator.postgres.observe_databases import observe_databases
 from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.outcome import Key

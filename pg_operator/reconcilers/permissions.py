@@ -6,20 +6,14 @@ from dataclasses import dataclass, replace
 from pg_operator.api.conditions import Reason
 from pg_operator.api.guard import Held
 from pg_operator.api.specs import DatabaseRoleSpec
+from pg_operator.plan.grants import Grants
 from pg_operator.plan.permissions import (
     declared_scope,
     desired_grants,
 )
 from pg_operator.plan.privileges import table_of
 from pg_operator.plan.scope import hold
-from pg_operator.plan.state import (
-    NOBODY,
-    Dependencies,
-    Grants,
-    Mark,
-    Pending,
-    RoleState,
-)
+from pg_operator.plan.state import NOBODY, Dependencies, Mark, Pending, RoleState
 from pg_operator.postgres.errors import DatabaseRefused
 from pg_operator.postgres.observe_privileges import Holdings
 from pg_operator.reconcilers.context import Context

@@ -13,6 +13,7 @@ from pg_operator.api.specs import DatabaseRoleSpec
 from pg_operator.plan.batches import Plan
 from pg_operator.plan.desired import Entitlements, desired_role
 from pg_operator.plan.diff import diff
+from pg_operator.plan.grants import Grants
 from pg_operator.plan.operations import (
     AlterDatabase,
     CreateDatabase,
@@ -28,7 +29,6 @@ from pg_operator.plan.privileges import GrantPrivileges
 from pg_operator.plan.state import (
     Claimant,
     DatabaseState,
-    Grants,
     Mark,
     Owner,
     Password,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pg_operator.plan.grants import Grant, Securable
 from pg_operator.plan.operations import (
     AlterDatabase,
     CreateDatabase,
@@ -9,7 +10,7 @@ from pg_operator.plan.operations import (
 )
 from pg_operator.plan.policies import sentinel
 from pg_operator.plan.privileges import GrantPrivileges
-from pg_operator.plan.state import Grant, RoleParameter, Securable
+from pg_operator.plan.state import RoleParameter
 from pg_operator.postgres.observe import observe_catalog
 from pg_operator.postgres.observe_privileges import observe_holdings
 from tests.integration.postgres_bed import Bed

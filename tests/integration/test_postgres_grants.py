@@ -6,13 +6,14 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from pg_operator.plan.grants import Grant, Securable
 from pg_operator.plan.operations import (
     CreateSchema,
     MarkRole,
     RevokePublicOnSchema,
 )
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
-from pg_operator.plan.state import Grant, Mark, Securable
+from pg_operator.plan.state import Mark
 from pg_operator.postgres.applied import NOT_EFFECTIVE
 from pg_operator.postgres.errors import Transient
 from tests.integration.postgres_bed import Bed, run_as_superuser

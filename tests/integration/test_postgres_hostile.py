@@ -7,9 +7,10 @@ import pytest
 from psycopg import conninfo, errors
 
 from pg_operator.api.secret import SecretText
+from pg_operator.plan.grants import Grant, Securable
 from pg_operator.plan.operations import MarkDatabase, MarkRole
 from pg_operator.plan.privileges import GrantPrivileges
-from pg_operator.plan.state import Claimant, Grant, Mark, Securable, UnverifiedMark
+from pg_operator.plan.state import Claimant, Mark, UnverifiedMark
 from pg_operator.postgres import bounds
 from pg_operator.postgres.bounds import LONGEST_COMMENT
 from pg_operator.postgres.connect import LOGIN_TRIGGERS, ServerConnections
@@ -400,7 +401,8 @@ async def test_more_than_can_be_held_is_not_read(
     database, tenant = theirs
     async with bed.login(tenant, database) as connection:
         await connection.execute(
-            "CREATE SCHEMA app; CREATE SCHEMA many;"
+            "CREATE SCHEMA app; CREATE SCHEMA many; CREATE SCHEMA wide;"
+            "CREATE TABLE wide.a (); CREATE TABLE wide.b ();"
             "DO $$BEGIN FOR i IN 1..20 LOOP EXECUTE format("
             "'CREATE FUNCTION many.f%s() RETURNS int LANGUAGE sql AS $f$SELECT 1$f$',"
             " i); END LOOP; END$$"
@@ -412,6 +414,9 @@ async def test_more_than_can_be_held_is_not_read(
             await observe_objects(connection, functions)
         with pytest.raises(DatabaseTooLarge, match="more than 10 privileges"):
             await observe_holdings(connection, tenant, owned_in={"many"})
+        # Of each table there are seven or eight.
+        with pytest.raises(DatabaseTooLarge, match="more than 10 privileges"):
+            await observe_holdings(connection, tenant, owned_in={"wide"})
         # What it owns elsewhere does not count.
         holdings = await observe_holdings(connection, tenant, owned_in={"app"})
     assert holdings.owned == {Securable("schema", database, "app")}

@@ -4,12 +4,12 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
+from pg_operator.plan.grants import Grant, Securable
 from pg_operator.plan.operations import (
     CreateSchema,
     DropDatabase,
     RevokePublicOnSchema,
 )
-from pg_operator.plan.state import Grant, Securable
 from pg_operator.postgres.applied import NOT_EFFECTIVE
 from pg_operator.postgres.errors import DatabaseRefused
 from pg_operator.postgres.observe import observe_catalog

@@ -8,9 +8,9 @@ import pytest
 from psycopg import conninfo, sql
 
 from pg_operator.plan.deletion import deletion_role
+from pg_operator.plan.grants import Securable
 from pg_operator.plan.operations import CreateSchema, ReassignOwned
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
-from pg_operator.plan.state import Securable
 from pg_operator.postgres.applied import Applied
 from pg_operator.postgres.apply import PIECE, apply
 from pg_operator.postgres.observe_dependencies import (

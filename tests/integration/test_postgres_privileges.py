@@ -23,9 +23,10 @@ from pg_operator.plan.batches import Plan
 from pg_operator.plan.deletion import deletion_role, effective_role_policy
 from pg_operator.plan.desired import desired_role
 from pg_operator.plan.diff import diff
+from pg_operator.plan.grants import Grant, Securable
 from pg_operator.plan.operations import CreateSchema
 from pg_operator.plan.privileges import GrantPrivileges
-from pg_operator.plan.state import Grant, RoleState, Securable
+from pg_operator.plan.state import RoleState
 from pg_operator.postgres.applied import Applied
 from pg_operator.postgres.apply import apply
 from pg_operator.postgres.dsn import parse_dsn

@@ -9,6 +9,7 @@ from psycopg.conninfo import make_conninfo
 from pg_operator.api.secret import SecretText
 from pg_operator.api.values import INFINITY
 from pg_operator.plan.deletion import deletion_role
+from pg_operator.plan.grants import Grant, Securable
 from pg_operator.plan.operations import (
     AlterRole,
     CreateRole,
@@ -19,14 +20,7 @@ from pg_operator.plan.operations import (
     ReassignOwned,
     TerminateSessions,
 )
-from pg_operator.plan.state import (
-    Dependencies,
-    Grant,
-    Mark,
-    Password,
-    RoleState,
-    Securable,
-)
+from pg_operator.plan.state import Dependencies, Mark, Password, RoleState
 from pg_operator.postgres.apply import apply
 from pg_operator.postgres.errors import AlreadyExistsNow, ObjectInUse, Rejected
 from pg_operator.postgres.observe_dependencies import (

@@ -11,6 +11,7 @@ from pg_operator.api.specs import DatabaseRoleSpec
 from pg_operator.plan.batches import Plan
 from pg_operator.plan.desired import desired_role
 from pg_operator.plan.diff import diff
+from pg_operator.plan.grants import Grant, Securable
 from pg_operator.plan.operations import (
     AlterRole,
     CreateSchema,
@@ -19,7 +20,7 @@ from pg_operator.plan.operations import (
     DropRole,
 )
 from pg_operator.plan.privileges import RevokePrivileges
-from pg_operator.plan.state import Grant, Mark, Securable
+from pg_operator.plan.state import Mark
 from pg_operator.postgres.errors import Rejected
 from pg_operator.postgres.observe import observe_catalog
 from pg_operator.postgres.observe_roles import observe_verifier

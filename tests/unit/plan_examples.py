@@ -5,16 +5,9 @@ from collections.abc import Iterable
 from pg_operator.api.privileges import ObjectKind
 from pg_operator.api.specs import DatabaseRoleSpec, DatabaseSpec, Permission
 from pg_operator.plan.batches import Plan
+from pg_operator.plan.grants import Grant, Grants, Securable
 from pg_operator.plan.operations import Operation
-from pg_operator.plan.state import (
-    Claimant,
-    Grant,
-    Grants,
-    Mark,
-    RoleState,
-    Securable,
-    Server,
-)
+from pg_operator.plan.state import Claimant, Mark, RoleState, Server
 
 LOGIN = "pgop_admin"
 PG18 = 180000

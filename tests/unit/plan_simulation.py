@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from pg_operator.plan.grants import Grants
 from pg_operator.plan.operations import (
     AlterDatabase,
     AlterDatabaseOwner,
@@ -28,7 +29,6 @@ from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges, table
 from pg_operator.plan.state import (
     UNSET,
     DatabaseState,
-    Grants,
     Locale,
     Membership,
     Memberships,

@@ -6,6 +6,7 @@ import pytest
 
 from pg_operator.api.secret import SecretText
 from pg_operator.plan.batches import Batch, Plan, pieces
+from pg_operator.plan.grants import Securable
 from pg_operator.plan.operations import (
     AlterDatabase,
     AlterDatabaseOwner,
@@ -36,13 +37,7 @@ from pg_operator.plan.operations import (
     TerminateSessions,
 )
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
-from pg_operator.plan.state import (
-    Mark,
-    Membership,
-    Password,
-    RoleParameter,
-    Securable,
-)
+from pg_operator.plan.state import Mark, Membership, Password, RoleParameter
 from tests.unit.plan_examples import DATABASE, ROLE, securables
 
 TABLES = securables("table", "orders", ("a", "b", "c"), "app")

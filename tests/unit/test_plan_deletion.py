@@ -29,12 +29,7 @@ from pg_operator.plan.operations import (
 )
 from pg_operator.plan.policies import released, sentinel
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
-from pg_operator.plan.state import (
-    DatabaseState,
-    Dependencies,
-    Mark,
-    RoleState,
-)
+from pg_operator.plan.state import DatabaseState, Dependencies, Mark, RoleState
 from tests.unit.plan_examples import (
     DATABASE,
     LOGIN,

@@ -24,6 +24,7 @@ from pg_operator.plan.export import (
     export,
 )
 from pg_operator.plan.extensions import judge_extensions
+from pg_operator.plan.grants import Grant, Grants, Securable
 from pg_operator.plan.memberships import desired_memberships
 from pg_operator.plan.operations import MarkDatabase, MarkRole
 from pg_operator.plan.permissions import declared_scope, desired_grants
@@ -32,14 +33,11 @@ from pg_operator.plan.state import (
     UNSET,
     Catalog,
     DatabaseState,
-    Grant,
-    Grants,
     Installed,
     Locale,
     Membership,
     RoleParameter,
     RoleState,
-    Securable,
     Server,
     UnverifiedMark,
 )

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pg_operator.api.privileges import PRIVILEGES
+from pg_operator.plan.grants import Grants, Securable
 from pg_operator.plan.permissions import (
     NOT_FOUND,
     declared_scope,
@@ -14,7 +15,7 @@ from pg_operator.plan.permissions import (
     wanted_objects,
 )
 from pg_operator.plan.scope import covered, databases, declared, hold
-from pg_operator.plan.state import Catalog, Grants, Securable
+from pg_operator.plan.state import Catalog
 from tests.unit.plan_examples import (
     PG18,
     on_column,

@@ -24,6 +24,7 @@ from pg_operator.plan.desired import (
     desired_role,
 )
 from pg_operator.plan.diff import diff
+from pg_operator.plan.grants import Grant, Grants, Securable
 from pg_operator.plan.memberships import desired_memberships
 from pg_operator.plan.operations import (
     AlterRole,
@@ -44,14 +45,11 @@ from pg_operator.plan.state import (
     Catalog,
     DatabaseState,
     Dependencies,
-    Grant,
-    Grants,
     Mark,
     Membership,
     Password,
     RoleParameter,
     RoleState,
-    Securable,
     Server,
 )
 from tests.unit.plan_examples import (

@@ -11,6 +11,7 @@ from pg_operator.api.specs import DatabaseRoleSpec
 from pg_operator.plan.batches import Plan
 from pg_operator.plan.desired import desired_role
 from pg_operator.plan.diff import diff
+from pg_operator.plan.grants import Grants, Securable
 from pg_operator.plan.operations import (
     AlterRole,
     CreateRole,
@@ -26,15 +27,7 @@ from pg_operator.plan.privileges import (
     RevokePrivileges,
 )
 from pg_operator.plan.scope import claim_everything, hold
-from pg_operator.plan.state import (
-    UNSET,
-    DatabaseState,
-    Grants,
-    Mark,
-    Password,
-    RoleState,
-    Securable,
-)
+from pg_operator.plan.state import UNSET, DatabaseState, Mark, Password, RoleState
 from tests.unit.plan_examples import (
     PG18,
     ROLE,

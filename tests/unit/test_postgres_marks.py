@@ -5,14 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pg_operator.api.secret import SecretText
-from pg_operator.plan.state import (
-    Claimant,
-    Grant,
-    Mark,
-    RoleParameter,
-    Securable,
-    UnverifiedMark,
-)
+from pg_operator.plan.grants import Grant, Securable
+from pg_operator.plan.state import Claimant, Mark, RoleParameter, UnverifiedMark
 from pg_operator.postgres.marks import Keyring
 
 DATA = {"current": b"k2\n", "k1": b"1" * 32, "k2": b"2" * 32}

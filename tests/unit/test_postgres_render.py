@@ -13,6 +13,7 @@ from pg_operator.api.privileges import PRIVILEGES, ObjectKind
 from pg_operator.api.secret import SecretText
 from pg_operator.api.validation.attributes import ATTRIBUTES
 from pg_operator.plan import operations as op
+from pg_operator.plan.grants import Securable
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.state import (
     Claimant,
@@ -21,7 +22,6 @@ from pg_operator.plan.state import (
     Membership,
     Password,
     RoleParameter,
-    Securable,
     Server,
 )
 from pg_operator.postgres.errors import Rejected

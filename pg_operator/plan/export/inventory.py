@@ -6,13 +6,8 @@ from types import MappingProxyType
 from typing import Final
 
 from pg_operator.plan.creators import Creators
-from pg_operator.plan.state import (
-    DatabaseState,
-    Grants,
-    RoleState,
-    Securable,
-    Server,
-)
+from pg_operator.plan.grants import Grants, Securable
+from pg_operator.plan.state import DatabaseState, RoleState, Server
 
 _NO_CREATORS: Final[Mapping[str, Creators]] = MappingProxyType({})
 _NO_WORDS: Final[Mapping[str, bool]] = MappingProxyType({})

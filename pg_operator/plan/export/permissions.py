@@ -30,8 +30,9 @@ from pg_operator.plan.export.wildcards import (
     grants_by_schema,
     held_on,
 )
+from pg_operator.plan.grants import Grant, Grants, Securable
 from pg_operator.plan.permissions import LISTS
-from pg_operator.plan.state import NOBODY, Grant, Grants, Securable
+from pg_operator.plan.state import NOBODY
 
 _MOST: Final[Mapping[ObjectKind, int]] = {
     "table": MOST_TABLES,

@@ -18,13 +18,10 @@ from pg_operator.plan.export.permissions import (
     export_permission,
     not_granted,
 )
+from pg_operator.plan.grants import Grants
 from pg_operator.plan.permissions import desired_grants
 from pg_operator.plan.privileges import privilege_changes
-from pg_operator.plan.state import (
-    Catalog,
-    Grants,
-    RoleState,
-)
+from pg_operator.plan.state import Catalog, RoleState
 
 PASSWORDS: Final = (
     "its password is not in here and stays as it is; with `password` or "

@@ -13,7 +13,7 @@ from pg_operator.api.privileges import ObjectKind
 from pg_operator.api.validation.database import MOST_CREATORS
 from pg_operator.api.validation.permissions import MOST_TABLES
 from pg_operator.plan.creators import Creators, effective_creators
-from pg_operator.plan.state import Grant, Securable
+from pg_operator.plan.grants import Grant, Securable
 
 KINDS: Final[tuple[ObjectKind, ...]] = ("table", "sequence", "function", "type")
 

@@ -2,12 +2,7 @@
 
 from dataclasses import dataclass
 
-from pg_operator.plan.state import (
-    Membership,
-    Password,
-    RoleParameter,
-    membership_path,
-)
+from pg_operator.plan.state import Membership, Password, RoleParameter, membership_path
 
 
 @dataclass(frozen=True, slots=True)
