@@ -218,6 +218,13 @@ async def cut_midway(proxy: Proxy, request: web.Request) -> web.StreamResponse:
     return _cut(request, response)
 
 
+async def cut_at_once(_proxy: Proxy, request: web.Request) -> web.StreamResponse:
+    """Begin an answer, and cut the connection; nothing is done."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    return _cut(request, response)
+
+
 @dataclass(frozen=True, slots=True)
 class Front:
     """What stands before an API server: a wire, and behind it the proxy."""

@@ -14,6 +14,7 @@ from yarl import URL
 from tests.localcluster.api_proxy import (
     Answer,
     Proxy,
+    cut_at_once,
     cut_midway,
     expire,
     hang,
@@ -112,6 +113,18 @@ async def test_answer_is_lost_of_what_was_done(tmp_path: Path, how: Answer) -> N
             async with client.post("/x", data=b"{}") as answer:
                 await answer.read()
         assert len(server.requests) == 1
+
+
+async def test_answer_that_ends_as_it_begins_is_of_nothing_that_was_done(
+    tmp_path: Path,
+) -> None:
+    async with proxied(tmp_path) as (proxy, server, client):
+        proxy.trouble(lambda asked: asked.watches, cut_at_once)
+        async with client.get("/x", params=WATCH) as answer:
+            assert answer.status == 200
+            with pytest.raises(aiohttp.ClientError):
+                await answer.read()
+        assert server.requests == []
 
 
 async def test_hanging_request_is_not_answered(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from pg_operator.api.specs import GROUP, PLURALS, VERSION
+from pg_operator.runtime.login import WATCH_SECONDS
 from pg_operator.runtime.watches import Watches, WatchesEnded
 from tests.unit.runtime_bed import a_cluster, changed
 
@@ -24,6 +26,8 @@ class Served:
         self.plurals = list(PLURALS.values())
         self.first = a_cluster()
         self.events: list[Json] = []
+        self.watches = 0
+        self.is_brief = False
         # What a watch of Databases is refused with, and no other one is answered.
         self.refusal = 0
         self.closing = asyncio.Event()
@@ -78,8 +82,11 @@ class Served:
             return web.json_response({"kind": "Status"}, status=self.refusal)
         if self.refusal:
             await self.closing.wait()
+        self.watches += is_ours
         response = web.StreamResponse()
         await response.prepare(request)
+        if self.is_brief:
+            return response
         for event in self.events if is_ours else ():
             await response.write(json.dumps(event).encode() + b"\n")
         await self.closing.wait()
@@ -137,6 +144,23 @@ async def test_watches_end_when_a_resource_is_not_served(served: Served) -> None
     with pytest.raises(WatchesEnded, match="does not serve databaseroles"):
         await watches.run()
     assert not watches.is_alive
+
+
+async def test_watch_that_ends_as_it_begins_is_not_begun_over_and_over(
+    served: Served,
+) -> None:
+    served.is_brief = True
+    watches = Watches(lambda *_: None)
+    running = asyncio.create_task(watches.run())
+    await watches.begun()
+    began = time.monotonic()
+    while served.watches < 3:  # noqa: ASYNC110 (a plain counter)
+        await asyncio.sleep(0.01)
+    # Slowness only makes fewer of them.
+    assert served.watches <= 2 + (time.monotonic() - began) / WATCH_SECONDS
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
 
 
 async def test_watches_end_of_a_refusal_even_while_others_are_not_answered(
