@@ -75,10 +75,17 @@ def condition(obj: Object, kind: str) -> dict[str, Any]:
 
 def is_current(obj: Object) -> bool:
     """Tell whether the status says Ready for the generation that is stored."""
-    return (
-        condition(obj, "Ready").get("status") == "True"
-        and obj["status"].get("observedGeneration") == obj["metadata"]["generation"]
-    )
+    return condition(obj, "Ready").get("status") == "True" and _is_observed(obj)
+
+
+def says(obj: Object, reason: Reason) -> bool:
+    """Tell whether that is why the generation that is stored is not Ready."""
+    return condition(obj, "Ready").get("reason") == reason and _is_observed(obj)
+
+
+def _is_observed(obj: Object) -> bool:
+    observed = obj["status"].get("observedGeneration")
+    return bool(observed == obj["metadata"]["generation"])
 
 
 def warn_once(obj: Object, reason: Reason, message: str) -> tuple[Event, ...]:

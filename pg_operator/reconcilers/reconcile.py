@@ -44,7 +44,7 @@ from pg_operator.reconcilers.paused import (
     planned_nothing,
     reconcile_planned,
 )
-from pg_operator.reconcilers.progress import Blocked, condition, is_current
+from pg_operator.reconcilers.progress import Blocked, condition, is_current, says
 from pg_operator.reconcilers.reach import unavailable
 from pg_operator.reconcilers.references import (
     SERVER_LOST,
@@ -243,11 +243,15 @@ class Reconcilers:
     async def _is_password_pending(
         self, key: Key, obj: Object, blocked: Blocked
     ) -> bool:
-        """Tell whether an outage keeps a changed password from the server."""
+        """Tell whether an outage keeps a changed password from the server.
+
+        Nothing else is pending of an object that was Ready as it stands, or said so
+        when it was looked at before.
+        """
         return (
             key.kind == "DatabaseRole"
             and blocked.reason == Reason.CLUSTER_UNAVAILABLE
-            and is_current(obj)
+            and (is_current(obj) or says(obj, Reason.PASSWORD_PENDING))
             and not is_deleting(obj)
             and await password_is_pending(self._context, key, obj)
         )

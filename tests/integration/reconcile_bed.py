@@ -83,15 +83,16 @@ class Stage:
         self.cache.put(kind, {**obj, "metadata": metadata, "status": status})
         return Key(kind, namespace, name)
 
-    def say_ready(self, key: Key, *, is_ready: bool) -> None:
+    def say_ready(self, key: Key, *, is_ready: bool, reason: str = "") -> None:
         """Have an object's status say whether it is Ready, as the runtime does."""
         obj = self.cache.get(key)
         assert obj is not None
         self._version += 1
         word = "True" if is_ready else "False"
+        condition = {"type": "Ready", "status": word, "reason": reason}
         status = {
             "observedGeneration": obj["metadata"]["generation"],
-            "conditions": [{"type": "Ready", "status": word}],
+            "conditions": [condition],
         }
         metadata = {**obj["metadata"], "resourceVersion": str(self._version)}
         self.cache.put(key.kind, {**obj, "metadata": metadata, "status": status})

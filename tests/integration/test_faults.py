@@ -134,6 +134,24 @@ async def test_wire_that_refuses_is_said_and_tried_again(
     await assert_standing(stage, bed)
 
 
+async def test_password_that_an_outage_holds_up_stays_pending_at_each_look(
+    wired: tuple[Stage, Wire], bed: Bed
+) -> None:
+    """By this reason it goes first when the server returns."""
+    stage, wire = wired
+    keys = declare(stage, bed)
+    await settle(stage, keys)
+    wire.fault = "refused"
+    stage.secrets["shop", "password"] = {"password": b"another one"}
+    await stage.reconcile(CLUSTER)
+    for _ in range(2):
+        reason, _, _ = await stage.reconcile(keys[1])
+        assert reason == "PasswordPending"
+        stage.say_ready(keys[1], is_ready=False, reason=reason)
+    stage.put("DatabaseRole", "role", {**MAIN, "roleName": "x"}, namespace="shop")
+    assert (await stage.reconcile(keys[1]))[0] == "ClusterUnavailable"
+
+
 @pytest.mark.parametrize("fault", ["silent", "half-open"])
 async def test_server_that_falls_silent_is_given_up(
     wired: tuple[Stage, Wire], fault: Fault
