@@ -182,7 +182,8 @@ def index_entries(obj: Object) -> set[Entry]:
         entries.add(("named", cluster, str(spec.get("roleName", spec.get("name")))))
         for word, database in _databases(spec):
             entries.add((word, cluster, database))
-        entries.add(("template", cluster, str(spec.get("template"))))
+        if template := spec.get("template"):
+            entries.add(("template", cluster, str(template)))
         for role in _named_roles(spec):
             entries.add(("names-role", cluster, role))
         if is_deleting(obj):
