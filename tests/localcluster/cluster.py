@@ -16,6 +16,7 @@ from tests.localcluster.controlplane import ControlPlane
 from tests.localcluster.kubectl import Kubectl
 from tests.localcluster.manifests import webhooks_by_url
 from tests.localcluster.operator import (
+    READY_SECONDS,
     OperatorProcess,
     issue_webhook_certificate,
     start_controller,
@@ -28,7 +29,12 @@ from tests.localcluster.postgres import (
 )
 from tests.localcluster.postgres_files import remove_directory
 from tests.localcluster.probes import wait_until
-from tests.localcluster.processes import BedError, Supervisor
+from tests.localcluster.processes import (
+    BedError,
+    Component,
+    Supervisor,
+    wait_ready,
+)
 from tests.localcluster.progress import Progress
 
 FINALIZER = "pg-operator.dev/finalizer"
@@ -114,6 +120,24 @@ class LocalCluster:
             logs=self.logs,
             name=name,
             further=options,
+        )
+
+    def run(self, component: Component) -> None:
+        """Start a component in place of that of its name, which has ended."""
+        process = self._supervisor.start(component)
+        if not wait_ready(process, timeout=READY_SECONDS):
+            raise BedError(f"{component.name} did not become ready: {component.log}")
+
+    def add_postgres(
+        self, name: str, *, directory: Path, options: PostgresOptions
+    ) -> PostgresServer:
+        """Start a further server with data and log in `directory`; the bed ends it."""
+        return start_postgres(
+            self._supervisor,
+            directory=directory,
+            log=directory / f"{name}.log",
+            options=options,
+            name=name,
         )
 
     def stop(self) -> None:
