@@ -243,7 +243,7 @@ async def ask(dsn: str, database: str, query: str, **parameters: str) -> list[An
     target = psycopg.conninfo.make_conninfo(
         dsn,
         dbname=database,
-        options="-c search_path=pg_catalog -c role=none -c event_triggers=off",
+        options="-c search_path=pg_catalog -c role=none",
     )
     async with await psycopg.AsyncConnection.connect(target) as connection:
         cursor = await connection.execute(query.encode(), parameters)
