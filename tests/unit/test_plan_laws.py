@@ -39,7 +39,7 @@ from pg_operator.plan.policies import sentinel
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.rights import MEMBERSHIP_OPTIONS
 from pg_operator.plan.role_properties import DesiredProperties
-from pg_operator.plan.scope import covered, declared, hold
+from pg_operator.plan.scope import claim_everything, covered, declared, hold
 from pg_operator.plan.state import (
     UNSET,
     Catalog,
@@ -501,6 +501,26 @@ def test_role_holds_what_is_desired_and_keeps_what_is_foreign(case: Case) -> Non
     assert after.grants == {
         grant for grant in expected if grant._replace(grantable=False) in expected
     }
+
+
+@laws
+@given(cases())
+def test_exact_role_holds_what_is_desired_and_nothing_that_is_foreign(
+    case: Case,
+) -> None:
+    def plan(observed: RoleState) -> Plan:
+        desired = case.desired(observed)
+        return diff(desired, claim_everything(observed, recorded_scope(desired)))
+
+    before = case.observed
+    after = simulate_role(before, plan(before).operations)
+    # What is only recorded of a database that is held stays there.
+    expected = case.desired(before).grants | declared(before.grants, case.scope)
+    assert after.grants == {
+        grant for grant in expected if grant._replace(grantable=False) in expected
+    }
+    assert recorded_scope(after) == case.scope
+    assert plan(after) == Plan()
 
 
 @laws
