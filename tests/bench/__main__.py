@@ -6,7 +6,16 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tests.bench import admission, items, memory, privileges, restart
+from tests.bench import (
+    admission,
+    failover,
+    items,
+    memory,
+    privileges,
+    restart,
+    servers,
+    steady,
+)
 from tests.bench.report import machine
 from tests.localcluster.progress import Progress
 
@@ -39,11 +48,26 @@ def _memory(progress: Progress, options: argparse.Namespace) -> str:
     return memory.measure(progress, held=options.held)
 
 
+def _steady(progress: Progress, options: argparse.Namespace) -> str:
+    return steady.measure(progress, objects=options.objects, minutes=options.idle)
+
+
+def _failover(progress: Progress, options: argparse.Namespace) -> str:
+    return failover.measure(progress, rounds=options.rounds)
+
+
+def _servers(progress: Progress, options: argparse.Namespace) -> str:
+    return servers.measure(progress, rounds=options.rounds, servers=options.servers)
+
+
 PARTS: Final[Mapping[str, Callable[[Progress, argparse.Namespace], str]]] = {
     "items": _items,
     "objects": _objects,
     "restart": _restart,
     "memory": _memory,
+    "steady": _steady,
+    "failover": _failover,
+    "servers": _servers,
     "admission": _admission,
     "privileges": _privileges,
 }
@@ -77,6 +101,15 @@ def _options() -> argparse.Namespace:
         nargs="+",
         default=[1000, 5000, 10000],
         help="objects in memory (%(default)s)",
+    )
+    parser.add_argument(
+        "--idle", type=float, default=10, help="minutes of steady state (%(default)s)"
+    )
+    parser.add_argument(
+        "--objects", type=int, default=1000, help="in that state (%(default)s)"
+    )
+    parser.add_argument(
+        "--servers", type=int, default=20, help="of which one hangs (%(default)s)"
     )
     parser.add_argument("--singly", type=int, default=30, help="items (%(default)s)")
     parser.add_argument("--creates", type=int, default=1000, help="(%(default)s)")

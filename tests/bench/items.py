@@ -1,10 +1,12 @@
 """Orders from apply to Ready, beside their floor, on a durable PostgreSQL."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, TypeVar
 
 from tests.bench.client import KINDS
+from tests.bench.cost import Cost
 from tests.bench.measure import Bench, Latency
 from tests.bench.orders import make_orders
 from tests.bench.report import (
@@ -14,7 +16,9 @@ from tests.bench.report import (
     rows_of_cost,
     rows_of_idle,
     rows_of_time,
+    spread,
 )
+from tests.bench.usage import PROCESSES
 from tests.cluster.objects import connect_cluster
 from tests.localcluster.cluster import BedOptions, running_cluster
 from tests.localcluster.postgres import PostgresOptions
@@ -23,10 +27,13 @@ from tests.localcluster.runs import LOCAL, run_directory
 
 NAMESPACE: Final = "bench"
 ROLES: Final = 2
+# How many objects of a kind are counted by themselves.
+ALONE: Final = 50
 # Sessions are counted from the log, and autovacuum comes when it likes. Every CREATE
 # is a statement of its own, and none may be dropped before it was counted.
 SETTINGS: Final = {
     "log_connections": "on",
+    "log_disconnections": "on",
     "autovacuum": "off",
     "pg_stat_statements.max": "100000",
 }
@@ -89,9 +96,37 @@ def measure_objects(progress: Progress, *, rounds: int, databases: int) -> str:
                 api_writes=1,
             ),
         )
-    return "\n".join(
-        [f"{what}, from the first call until the last is Ready:\n", *lines]
-    )
+        with progress.step(f"{ALONE} of each kind alone"):
+            lines += ["", *_kinds(bench.by_kind(ALONE))]
+    title = f"{what}, from the first call until the last is Ready:"
+    return "\n".join([title, "", *lines])
+
+
+def _kinds(costs: Mapping[str, Cost]) -> list[str]:
+    """Write what an object of each kind costs."""
+    rows: dict[str, Callable[[Cost], float]] = {
+        "API writes": lambda cost: cost.writes.total(),
+        "Events": lambda cost: cost.events,
+        "written SQL statements": lambda cost: cost.sql,
+        "other SQL statements": lambda cost: cost.reads,
+        "sessions opened": lambda cost: cost.sessions,
+        "WAL (MiB)": lambda cost: cost.wal / 2**20,
+    }
+    for name in PROCESSES:
+        rows[f"processor time of {name} (ms)"] = partial(_milliseconds, name)
+    found = costs.values()
+    return [
+        f"| one of {ALONE} alone | {' | '.join(costs)} |",
+        "|---|---|---|",
+        *(
+            f"| {what} | {' | '.join(spread([of(c) / ALONE]) for c in found)} |"
+            for what, of in rows.items()
+        ),
+    ]
+
+
+def _milliseconds(process: str, cost: Cost) -> float:
+    return 1000 * cost.cpu.get(process, 0.0)
 
 
 def repeated(

@@ -5,7 +5,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.bench import floor
@@ -113,6 +113,21 @@ class Bench:
         rss = resident_megabytes(pid)
         self.delete_all()
         return AtOnce(floor_seconds, floor_cost, seconds, created, cost, rss)
+
+    def by_kind(self, count: int) -> dict[str, Cost]:
+        """Measure that many Databases alone, and then a DatabaseRole in each."""
+        orders = make_orders("k", count, logins=1)
+        steps = {
+            "Database": [replace(order, logins=()) for order in orders],
+            "DatabaseRole": [replace(order, has_database=True) for order in orders],
+        }
+        costs = {}
+        for kind, step in steps.items():
+            self.settle()
+            with counted_cost(self.bed) as costs[kind]:
+                asyncio.run(self.create(step))
+        self.delete_all()
+        return costs
 
     async def create(self, orders: Sequence[Order]) -> Created:
         """Create orders and wait until all are Ready."""

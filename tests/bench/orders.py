@@ -29,10 +29,16 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A database with one schema, and logins that may read and write in it."""
+    """A database with one schema, and logins that may read and write in it.
+
+    It is for the DatabaseCluster of the client that creates it unless it has its own.
+    The Database is left out where `has_database` says that it is there.
+    """
 
     name: str
     logins: Sequence[Login]
+    cluster: str = ""
+    has_database: bool = False
 
     @property
     def database_name(self) -> str:
@@ -47,12 +53,14 @@ class Order:
 
     def objects(self, cluster: str) -> tuple[dict[str, Any], ...]:
         """Return its objects, in an order in which people apply them."""
-        return tuple(self._objects(cluster))
+        return tuple(self._objects(self.cluster or cluster))
 
     def _objects(self, cluster: str) -> Iterator[dict[str, Any]]:
         for login in self.logins:
             yield password_secret(login.name, login.password)
-        yield database(self.name, cluster, schema=SCHEMA, deletionPolicy="Delete")
+        if not self.has_database:
+            spec = {"schema": SCHEMA, "deletionPolicy": "Delete"}
+            yield database(self.name, cluster, **spec)
         permission = {
             "database": self.database_name,
             "privileges": list(IN_DATABASE),
@@ -67,12 +75,15 @@ class Order:
             )
 
 
-def make_orders(prefix: str, count: int, *, logins: int) -> list[Order]:
+def make_orders(
+    prefix: str, count: int, *, logins: int, cluster: str = ""
+) -> list[Order]:
     """Return orders named `prefix`-0 and so on, with that many logins each."""
     return [
         Order(
             f"{prefix}-{number}",
             [Login(f"{prefix}-{number}-{login}") for login in range(logins)],
+            cluster,
         )
         for number in range(count)
     ]

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -121,6 +122,23 @@ def counted_statements(bed: LocalCluster) -> Iterator[Statements]:
         statements.wal_bytes += int(wal_bytes)
         if not READING.match(query):
             statements.written[query] += calls
+
+
+def most_sessions(log: Path, *, user: str, since: int) -> int:
+    """Return how many sessions a login had at a time, by a server's log since a byte.
+
+    Then it had none; the server needs `log_connections` and `log_disconnections`.
+    """
+    open_, most = 0, 0
+    with log.open("rb") as stream:
+        stream.seek(since)
+        for line in stream:
+            if f"connection authorized: user={user} ".encode() in line:
+                open_ += 1
+                most = max(most, open_)
+            elif b"disconnection: " in line and f" user={user} ".encode() in line:
+                open_ -= 1
+    return most
 
 
 @contextmanager

@@ -86,9 +86,12 @@ def documents(*objects: dict[str, Any]) -> str:
 
 def connect_cluster(bed: LocalCluster, kubectl: Kubectl, name: str) -> None:
     """Make a DatabaseCluster for the bed's PostgreSQL and wait until it is Ready."""
-    kubectl.apply(
-        documents(dsn_secret(name, bed.postgres.admin_dsn), database_cluster(name))
-    )
+    connect_server(kubectl, name, bed.postgres.admin_dsn)
+
+
+def connect_server(kubectl: Kubectl, name: str, dsn: str, **spec: Any) -> None:
+    """Make a DatabaseCluster for a server and wait until it is Ready."""
+    kubectl.apply(documents(dsn_secret(name, dsn), database_cluster(name, **spec)))
     kubectl.wait(f"databasecluster/{name}", "condition=Ready")
 
 
