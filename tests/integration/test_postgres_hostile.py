@@ -124,7 +124,10 @@ async def test_work_is_done_whatever_a_database_owner_sets(
     reader = bed.name("reader")
     await bed.create_role(reader)
     await bed.execute(
-        "CREATE SCHEMA app", "CREATE TABLE app.orders (id int)", database=database
+        "CREATE SCHEMA app",
+        "CREATE TABLE app.orders (id int)",
+        "CREATE FUNCTION app.twice(int) RETURNS int LANGUAGE sql AS 'SELECT 2 * $1'",
+        database=database,
     )
     if setting.startswith("transaction_timeout") and bed.server.version_number < 170000:
         pytest.skip("transaction_timeout came with PostgreSQL 17")
@@ -138,7 +141,8 @@ async def test_work_is_done_whatever_a_database_owner_sets(
     assert await bed.grants(reader, database=database) == {Grant(orders, "SELECT")}
     async with bed.connections.session(database) as ours:
         catalog = await observe_catalog(ours, wanted=everything(database, "app"))
-    assert catalog.objects == {orders}
+    twice = Securable("function", database, "app", "twice(integer)")
+    assert catalog.objects == {orders, twice}
 
 
 LOGIN_TRIGGER = (

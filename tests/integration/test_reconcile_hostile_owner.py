@@ -62,12 +62,14 @@ CALLS = "SELECT last_value + is_called::int FROM evil.called"
 class Attack:
     """What an owner does to its own database, and what undoes it.
 
-    `keeps_out` says which of the operator's logins it lets in no more.
+    `keeps_out` says which of the operator's logins it lets in no more, and `why` is
+    what is said of that.
     """
 
     statements: tuple[str, ...]
     undone: tuple[str, ...] = ()
     keeps_out: frozenset[str] = frozenset()
+    why: str = ""
     by_superuser: bool = False
     from_outside: bool = False
 
@@ -105,18 +107,25 @@ ATTACKS = {
         ("ALTER DATABASE {database} SET local_preload_libraries = 'nothing'",)
     ),
     "login trigger": Attack(
-        LOGIN_TRIGGER, keeps_out=frozenset({"admin"}), by_superuser=True
+        LOGIN_TRIGGER,
+        keeps_out=frozenset({"admin"}),
+        why="is there a login trigger",
+        by_superuser=True,
     ),
     "closed": Attack(
         ("ALTER DATABASE {database} ALLOW_CONNECTIONS false",),
         ("ALTER DATABASE {database} ALLOW_CONNECTIONS true",),
         keeps_out=EVERYBODY,
+        why="does not accept connections",
         from_outside=True,
     ),
+    # Its own role is declared to have it, so it comes back.
+    "no privilege": Attack(("REVOKE CONNECT ON DATABASE {database} FROM {tenant}",)),
     "no connections": Attack(
         ("ALTER DATABASE {database} CONNECTION LIMIT 0",),
         ("ALTER DATABASE {database} CONNECTION LIMIT -1",),
         keeps_out=frozenset({"admin"}),
+        why="connection limit is reached",
     ),
 }
 # What a role is, may become and owns; and what it may do in somebody else's database.
@@ -243,7 +252,8 @@ async def ask(dsn: str, database: str, query: str, **parameters: str) -> list[An
     target = psycopg.conninfo.make_conninfo(
         dsn,
         dbname=database,
-        options="-c search_path=pg_catalog -c role=none",
+        options="-c search_path=pg_catalog -c role=none -c statement_timeout=0"
+        " -c local_preload_libraries= -c idle_in_transaction_session_timeout=0",
     )
     async with await psycopg.AsyncConnection.connect(target) as connection:
         cursor = await connection.execute(query.encode(), parameters)
@@ -283,7 +293,8 @@ async def test_hostile_owner_gains_nothing_and_stops_nobody_else(
     if name == "login trigger" and bed.server.version_number < LOGIN_TRIGGERS:
         pytest.skip("login triggers came with PostgreSQL 17")
     powers = await scene.powers()
-    shop, app = bed.name("shop"), bed.name("app")
+    shop, theirs, app = bed.name("shop"), bed.name("theirs"), bed.name("app")
+    await bed.execute(f"REVOKE CREATE ON SCHEMA app FROM {app}", database=theirs)
     await scene.attack(attack)
     # Somebody takes from the neighbours what is theirs, and they want more, and less.
     await bed.execute(f"REVOKE CONNECT ON DATABASE {shop} FROM {app}")
@@ -304,8 +315,13 @@ async def test_hostile_owner_gains_nothing_and_stops_nobody_else(
     expected["app"] = "PartiallyApplied" if is_kept_out else "Reconciled"
     assert {one: ended[one][0] for one in expected} == expected
     pending = ended["app"][1].status["grants"]["pending"]
-    theirs = f"spec.permissions[{bed.name('theirs')}]"
-    assert [one["path"] for one in pending] == [theirs] * is_kept_out
+    path = f"spec.permissions[{theirs}]"
+    assert [one["path"] for one in pending] == [path] * is_kept_out
+    assert all(attack.why in one["message"] for one in pending)
+    # What is theirs in there is put right as well, as far as anybody is let in.
+    may_create = f"SELECT has_schema_privilege('{app}', 'app', 'CREATE')"
+    if not attack.keeps_out:
+        assert await ask(scene.superuser_dsn, theirs, may_create) == [(True,)]
     for role, database in ((app, "shop"), (bed.name("late"), "more")):
         async with bed.login(role, bed.name(database), password=PASSWORD) as session:
             await session.execute("CREATE TABLE app.orders ()")
@@ -315,7 +331,7 @@ async def test_hostile_owner_gains_nothing_and_stops_nobody_else(
         await assert_that_nothing_was_called(scene)
     if attack.undone:
         # Not in its own database: nobody gets in there.
-        undone = [one.format(database=bed.name("theirs")) for one in attack.undone]
+        undone = [one.format(database=theirs) for one in attack.undone]
         await run_as_superuser(scene.superuser_dsn, *undone)
         ended = await settle(stage, *scene.tenants, *scene.neighbours)
         assert {reason for reason, _ in ended.values()} == {"Reconciled"}
