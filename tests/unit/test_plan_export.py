@@ -385,9 +385,14 @@ def test_more_objects_than_a_list_takes_are_said_and_not_cut_off() -> None:
 
 
 def test_privileges_of_an_owner_are_nobodys_to_declare() -> None:
-    table = on_table("a", "SELECT", "INSERT")
+    held: Grants = frozenset().union(
+        on_database("orders", "CONNECT"),
+        on_schema("app", "USAGE"),
+        on_table("a", "SELECT", "INSERT"),
+        on_column("a", "id", "UPDATE"),
+    )
     owner = RoleInventory(
-        role_state("writer", grants=table), owned=frozenset(one.on for one in table)
+        role_state("writer", grants=held), owned=frozenset(one.on for one in held)
     )
 
     exported = export(inventory([owner]), CHOICES)

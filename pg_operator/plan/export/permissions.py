@@ -147,10 +147,10 @@ def _add_columns(
 
 
 def _granted(grants: Iterable[Grant], role: RoleInventory) -> dict[Securable, Words]:
-    """Return what was granted to a role on what exists, and is not its own."""
+    """Return what was granted to a role, and is not its own."""
     held: defaultdict[Securable, set[Word]] = defaultdict(set)
     for grant in grants:
-        if not grant.on.creator and grant.on not in role.owned:
+        if grant.on not in role.owned:
             held[grant.on].add((grant.privilege, grant.grantable))
     return {on: frozenset(words) for on, words in held.items()}
 
