@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 import psycopg
 import yaml
-from psycopg import sql
+from psycopg import pq, sql
 
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.kubectl import Kubectl
@@ -121,7 +121,10 @@ def administer(bed: HasPostgres, dbname: str, *statements: str) -> list[Any]:
         rows: list[Any] = []
         for statement in statements:
             cursor = connection.execute(sql.SQL(statement))
-            rows = cursor.fetchall() if cursor.description else []
+            result = cursor.pgresult
+            # Not by its columns: SELECT FROM has rows, too.
+            has_rows = result and result.status == pq.ExecStatus.TUPLES_OK
+            rows = cursor.fetchall() if has_rows else []
         return rows
 
 

@@ -21,6 +21,8 @@ from tests.localcluster.processes import Component, Supervisor
 HOST = "127.0.0.1"
 # A documentation address: --advertise-address refuses loopback, and nobody dials it.
 ADVERTISED = "192.0.2.1"
+API_SERVER = "kube-apiserver"
+API_SERVER_SECONDS = 120.0
 # What the admission of our own objects needs; a cluster with nodes needs more.
 CONTROLLERS = (
     "garbage-collector-controller",
@@ -97,8 +99,21 @@ class ControlPlane:
             port = self._options.port or ports[0]
             return self._api_server(etcd.component.address, port)
 
-        process = self._supervisor.start_ready(api_server, ports=1, timeout=120)
+        process = self._supervisor.start_ready(
+            api_server, ports=1, timeout=API_SERVER_SECONDS
+        )
         self.url = f"https://{process.component.address}"
+
+    def kill_api_server(self) -> None:
+        """End the API server with SIGKILL; etcd, which has its data, goes on."""
+        process = self._supervisor.find(API_SERVER)
+        if process is not None:
+            process.kill()
+
+    def start_api_server(self) -> None:
+        """Start it again at the same address, and wait until it is ready."""
+        if self._supervisor.find(API_SERVER) is None:
+            self._supervisor.restart(API_SERVER, timeout=API_SERVER_SECONDS)
 
     @property
     def ca(self) -> Path:
@@ -181,7 +196,7 @@ class ControlPlane:
     def _api_server(self, etcd: str, port: int) -> Component:
         files, options = self._directory, self._options
         return Component(
-            name="kube-apiserver",
+            name=API_SERVER,
             argv=(
                 str(self._binaries.kube_apiserver),
                 f"--etcd-servers=http://{etcd}",
