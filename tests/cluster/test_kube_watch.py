@@ -7,9 +7,10 @@ from pathlib import Path
 
 from pg_operator.kube.client import Kubernetes
 from pg_operator.kube.watch import Pace, watch_secrets
-from tests.cluster.kube_bed import Wire, connected_by_wire
+from tests.cluster.kube_bed import connected_by_wire
 from tests.cluster.objects import documents, password_secret
 from tests.localcluster.cluster import LocalCluster
+from tests.localcluster.faults import Wire
 from tests.localcluster.kubectl import Kubectl
 
 PATIENCE = 30.0
@@ -108,10 +109,9 @@ async def test_what_was_deleted_while_nobody_watched_is_told(
         watching(kubernetes, namespace) as seen,
     ):
         assert await seen.next() == "password"
-        wire.out_of_order = True
-        wire.cut()
+        wire.fault = "refused"
         await _run(kubectl, "delete", "secret", "password")
-        wire.out_of_order = False
+        wire.fault = "none"
         assert await seen.next() == "password"
 
 

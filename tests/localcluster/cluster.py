@@ -111,12 +111,17 @@ class LocalCluster:
             if end < until and user in ("", request.user)
         ]
 
-    def add_controller(self, name: str, *options: str) -> OperatorProcess:
-        """Start a further controller with options; whoever adds it ends it."""
+    def add_controller(
+        self, name: str, *options: str, kubeconfig: Path | None = None
+    ) -> OperatorProcess:
+        """Start a further controller with options; whoever adds it ends it.
+
+        With another kubeconfig than the controller's own it may be led elsewhere.
+        """
         plane = self.control_plane
         return start_controller(
             self._supervisor,
-            kubeconfig=plane.operator_kubeconfig(plane.controller),
+            kubeconfig=kubeconfig or plane.operator_kubeconfig(plane.controller),
             logs=self.logs,
             name=name,
             further=options,
