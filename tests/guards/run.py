@@ -93,10 +93,15 @@ def copied(checkout: Path, root: Path) -> Copy:
 def main(traps: Sequence[str]) -> int:
     """Prove the guards of some traps, or of all; return a status."""
     progress = Progress(sys.stdout)
-    guards = read_table().of(set(traps))
-    if not guards:
-        progress.say("There is no guard of that trap in the table.")
+    table = read_table()
+    for trap in sorted(table.reasons.keys() & set(traps)):
+        progress.say(f"trap {trap}: nothing to take out: {table.reasons[trap]}")
+    if unknown := set(traps) - table.traps:
+        progress.say(f"In no table of tests/guards: {', '.join(sorted(unknown))}")
         return 1
+    guards = table.of(set(traps))
+    if not guards:
+        return 0
     with tempfile.TemporaryDirectory(prefix="pgop-guards-") as directory:
         try:
             return prove(guards, copied(CHECKOUT, Path(directory)), progress)

@@ -43,6 +43,11 @@ class Table:
     guards: tuple[Guard, ...]
     reasons: Mapping[str, str]
 
+    @property
+    def traps(self) -> set[str]:
+        """What one can ask for."""
+        return {guard.trap for guard in self.guards} | self.reasons.keys()
+
     def of(self, traps: set[str]) -> tuple[Guard, ...]:
         """Return the guards of some traps; of all, if none is named."""
         return tuple(one for one in self.guards if not traps or one.trap in traps)
