@@ -17,32 +17,43 @@ def login(
     return by_file or kopf.login_with_service_account(settings=settings)
 
 
-async def login_at_a_pace(
-    *, settings: kopf.OperatorSettings, **_: object
-) -> kopf.AiohttpSession | None:
-    """Log in as `login` does, with a session that begins a watch once a second.
+class WatchLogin:
+    """Logs Kopf in for its watches, with sessions that begin each once a second.
 
     Kopf begins one anew without a pause when it was cut, or ended, as soon as it began.
     """
-    info = await asyncio.to_thread(login, settings=settings)
-    if info is None:
-        return None
-    tracing = aiohttp.TraceConfig()
-    tracing.on_request_start.append(_Pace())
-    session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
-        headers=info.as_http_headers(),
-        proxy=info.proxy_url,
-        trust_env=info.trust_env,
-        trace_configs=[tracing],
-    )
-    return kopf.AiohttpSession(
-        server=info.server,
-        priority=info.priority,
-        default_namespace=info.default_namespace,
-        expiration=info.expiration,
-        aiohttp_session=session,
-    )
+
+    def __init__(self) -> None:
+        self._pace = _Pace()
+        self._tried: kopf.ConnectionInfo | None = None
+
+    async def log_in(
+        self, *, settings: kopf.OperatorSettings, **_: object
+    ) -> kopf.AiohttpSession | None:
+        """Do as `login` does; return None also for credentials that were refused.
+
+        Kopf asks again only then, and would take any session for a new chance.
+        """
+        info = await asyncio.to_thread(login, settings=settings)
+        if info is None or info == self._tried:
+            return None
+        self._tried = info
+        tracing = aiohttp.TraceConfig()
+        tracing.on_request_start.append(self._pace)
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+            headers=info.as_http_headers(),
+            proxy=info.proxy_url,
+            trust_env=info.trust_env,
+            trace_configs=[tracing],
+        )
+        return kopf.AiohttpSession(
+            server=info.server,
+            priority=info.priority,
+            default_namespace=info.default_namespace,
+            expiration=info.expiration,
+            aiohttp_session=session,
+        )
 
 
 class _Pace:

@@ -13,7 +13,7 @@ from kopf._core.engines.peering import Identity
 
 from pg_operator.api.specs import GROUP, PLURALS, VERSION
 from pg_operator.reconcilers.outcome import Object
-from pg_operator.runtime.login import login_at_a_pace
+from pg_operator.runtime.login import WatchLogin
 from pg_operator.runtime.memories import NoMemories
 from pg_operator.runtime.slim import CachedKind
 from pg_operator.runtime.threads import run_in_thread
@@ -148,7 +148,7 @@ def _registry(
     on_event: OnEvent, *, on_end: Callable[[], None]
 ) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
-    kopf.on.login(registry=registry)(login_at_a_pace)
+    kopf.on.login(registry=registry)(WatchLogin().log_in)
 
     @kopf.on.cleanup(registry=registry)
     async def end(**_: object) -> None:

@@ -28,6 +28,7 @@ class Served:
         self.events: list[Json] = []
         self.watches = 0
         self.is_brief = False
+        self.knows_us = True
         # What a watch of Databases is refused with, and no other one is answered.
         self.refusal = 0
         self.closing = asyncio.Event()
@@ -73,6 +74,8 @@ class Served:
         return answer
 
     async def _collection(self, request: web.Request) -> web.StreamResponse:
+        if not self.knows_us:
+            return web.json_response({"kind": "Status"}, status=401)
         is_ours = request.match_info.get("plural") == "databaseclusters"
         if "watch" not in request.query:
             items = [self.first] if is_ours else []
@@ -170,4 +173,15 @@ async def test_watches_end_of_a_refusal_even_while_others_are_not_answered(
     watches = Watches(lambda *_: None)
     with pytest.raises(WatchesEnded, match="410"):
         await watches.run()
+    assert not watches.is_alive
+
+
+async def test_watches_end_when_the_only_credentials_are_refused(
+    served: Served,
+) -> None:
+    served.knows_us = False
+    watches = Watches(lambda *_: None)
+    with pytest.raises(WatchesEnded, match="credentials"):
+        async with asyncio.timeout(30):
+            await watches.run()
     assert not watches.is_alive
