@@ -89,6 +89,8 @@ class ServerConnections:
                 connection = await self._take(name)
                 self._lent.add(connection)
                 try:
+                    # Again: it takes a while to connect.
+                    self._check_open()
                     yield connection
                 except (psycopg.Error, ServerUnreachable) as error:
                     if self._is_replaced:
@@ -149,10 +151,13 @@ class ServerConnections:
         for idle in closing:
             await idle.connection.close()
 
-    async def _take(self, database: str) -> Connection:
+    def _check_open(self) -> None:
+        """Lend nothing more once the DSN changed: the next look uses the new one."""
         if self._closed:
-            # The DSN changed while this was under way: the next look uses the new one.
             raise Transient(REPLACED)
+
+    async def _take(self, database: str) -> Connection:
+        self._check_open()
         while idle := self._newest(database):
             self._idle.remove(idle)
             if _was_alive_just_now(idle) or await _is_alive(idle.connection):

@@ -297,6 +297,20 @@ async def test_closed_connections_lend_nothing(bed: Bed) -> None:
             pass
 
 
+async def test_connections_that_close_during_a_connect_lend_nothing(bed: Bed) -> None:
+    connections = connections_to(bed.dsn)
+
+    async def work() -> None:
+        async with connections.session():
+            pytest.fail("nothing leads to this server any more")
+
+    connecting = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    await connections.replace()
+    with pytest.raises(Transient):
+        await connecting
+
+
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
