@@ -102,11 +102,12 @@ class Worker:
         if obj is None:
             self.queue.forget(key)
             return "success"
+        # Before anything can fail: the next outcome says it no more.
+        self.feed.creates_less(obj, closed=outcome.closed, left=outcome.left)
         if outcome.release:
             await self._set_finalizers(key, obj, _released)
         else:
             await self._write_status(key, obj, outcome)
-        self.feed.creates_less(obj, closed=outcome.closed, left=outcome.left)
         await self._post(obj, outcome.events)
         return self._schedule(key, outcome)
 

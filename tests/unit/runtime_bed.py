@@ -7,7 +7,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from pg_operator.api.specs import FINALIZER, PLURALS, Kind
-from pg_operator.kube.errors import Conflict, NotFound
+from pg_operator.kube.errors import Conflict, NotFound, Unreachable
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome
 from pg_operator.runtime.cache import Cache
 from pg_operator.runtime.feed import Feed
@@ -114,6 +114,7 @@ class ApiServer:
         self.writes: list[tuple[str, Key]] = []
         self.conflicts = 0
         self.between: list[Json] = []
+        self.is_away = False
 
     async def read(self, key: Key) -> Json | None:
         """Return what is stored."""
@@ -121,6 +122,8 @@ class ApiServer:
 
     async def patch_status(self, obj: Object, status: Json) -> Json:
         """Merge into the status, to one level."""
+        if self.is_away:
+            raise Unreachable("no answer")
         key = self._key_of(obj)
         self.writes.append(("status", key))
         return self._store(key, status={**self.objects[key]["status"], **status})

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -71,9 +72,11 @@ async def test_echo_of_our_own_write_wakes_nobody(bed: Bed) -> None:
     assert bed.backlog.queued == ()
 
 
+@pytest.mark.parametrize("is_away", [False, True])
 async def test_role_that_creates_less_wakes_who_is_granted_all_there_will_be(
-    bed: Bed,
+    bed: Bed, *, is_away: bool
 ) -> None:
+    """Whether its own status can be written or not: it says so only once."""
     reader = a_role("reader")
     tables = [{"name": "*", "privileges": ["SELECT"]}]
     schemas = [{"name": "app", "tables": tables}]
@@ -82,7 +85,8 @@ async def test_role_that_creates_less_wakes_who_is_granted_all_there_will_be(
     writer = bed.store("DatabaseRole", a_role("writer", "stock"))
     await bed.settle()
     bed.reconciled.clear()
-    bed.script[writer] = Outcome(closed=frozenset({"orders"}))
+    bed.script[writer] = replace(READY, closed=frozenset({"orders"}))
+    bed.server.is_away = is_away
     bed.queue.add(writer)
     await bed.settle()
     assert bed.reconciled == [writer, role_key("reader")]
