@@ -84,7 +84,7 @@ def _deployments(found: Sequence[Mapping[str, Any]], namespace: str) -> list[Fin
         name = one["metadata"]["name"]
         problem = "" if ready >= wanted else "see the events and the log of its pods"
         if not wanted:
-            problem = "nothing is left of it; scale it up"
+            problem = "it is scaled to nothing; scale it up"
         findings.append(Finding(f"Deployment {name} {ready}/{wanted}", problem))
     return findings
 

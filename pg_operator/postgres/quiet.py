@@ -20,12 +20,10 @@ _SILENCE: Final = {
     "log_duration": "off",
     "pg_stat_statements.track_utility": "off",
 }
-
-
 PARAMETER_PRIVILEGES: Final = 150000
 _MAY_SET: Final = sql.SQL(
-    "SELECT name FROM unnest(%s::text[]) AS name"
-    " WHERE has_parameter_privilege(name, 'SET')"
+    "SELECT name FROM pg_catalog.unnest(%s::text[]) AS name"
+    " WHERE pg_catalog.has_parameter_privilege(name, 'SET')"
 )
 
 

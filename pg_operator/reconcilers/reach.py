@@ -42,7 +42,7 @@ def lets_in(
     objects: Objects,
     own: str | None = None,
 ) -> bool:
-    """Tell whether a namespace is let in; one that was not seen yet has no labels."""
+    """Tell whether a namespace is let in, as far as it was seen yet."""
     found = objects.namespace(namespace)
     labels = None if found is None else found["metadata"].get("labels", {})
     return allowed.allows(namespace, labels=labels, own=own)

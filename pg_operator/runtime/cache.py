@@ -13,9 +13,9 @@ from pg_operator.runtime.slim import CachedKind, Slim
 Name = tuple[str, str]
 Entry = tuple[str, ...]
 
-# Far more than the objects deleted while one request or event is under way.
 # Words on a schema with which a role may create in it.
 _CREATING: Final = frozenset({"CREATE", ALL})
+# Far more than the objects deleted while one request or event is under way.
 _MOST_GONE: Final = 10_000
 
 

@@ -4,8 +4,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Container, Hashable
 from typing import Final, Generic, TypeVar
 
-# How many keys of one place may run before it is the turn of others: enough for what
-# most databases have, so that it is entered once.
+# How many keys of one place may run before it is the turn of others. It is enough for
+# what most databases have, so that each is entered once.
 MOST_IN_A_TURN: Final = 8
 
 Spot = tuple[Hashable, Hashable]
@@ -88,7 +88,8 @@ class _Turns(Generic[K]):
 class Line(Generic[K]):
     """The keys of one group that wait, each once; those ahead go before the others.
 
-    Those ahead keep the order in which they came, wherever their work is.
+    Those ahead that take turns as one keep the order in which they came, wherever
+    their work is.
     """
 
     def __init__(
