@@ -1,4 +1,4 @@
-"""Whose future objects a permission on `*` covers, and who stops to create. Pure."""
+"""Whose future objects a permission on `*` covers, and who stops creating. Pure."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ def effective_creators(
 
 
 def databases_closed(plan: Plan) -> frozenset[str]:
-    """Return the databases with schemas that a plan takes CREATE from its role in."""
+    """Return the databases in which a plan takes CREATE on a schema from its role."""
     return frozenset(
         one.database
         for one in plan.operations

@@ -27,8 +27,9 @@ class Entry:
     """One database that the spec or the recorded scope names.
 
     `permission` is what may be granted there now, if anything, by the Database `source`
-    that the database belongs to; `kept` is the part of the recorded scope to leave
-    alone. What is not, and in a database that it `must_enter` all else, is revoked.
+    that the database belongs to. Of the recorded scope `kept` is left alone, and the
+    rest is revoked unless it is permitted; where it `must_enter`, so is all else that
+    the role holds there.
     """
 
     database: DatabaseState

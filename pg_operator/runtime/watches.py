@@ -26,7 +26,7 @@ RESOURCES: Final[Mapping[CachedKind, tuple[str, str, str]]] = {
     **{kind: (GROUP, VERSION, plural) for kind, plural in PLURALS.items()},
 }
 END_SECONDS: Final = 5.0
-# Longer than Kopf gives those that it does not expect to be there.
+# Longer than the 5 s that Kopf gives the tasks that are left when its own have ended.
 LATE_SECONDS: Final = 6.0
 
 

@@ -1,4 +1,4 @@
-"""Who stops to create in a schema is told, and others lose what waited for it."""
+"""Who stops creating in a schema is told, and others lose what waited for it."""
 
 from typing import Any
 

@@ -37,20 +37,23 @@ def check_allowed_namespaces(allowed: Field, *, choices: tuple[str, ...]) -> Non
         return
     source = allowed["from"].require("must say which namespaces are meant")
     source.check_choice(*choices)
-    names = allowed["names"]
-    if source.value == "Names":
-        names.require("must list the namespaces when `from` is 'Names'")
-    elif source.value in choices and names.is_present:
-        detail = "may only be set when `from` is 'Names'"
-        names.refuse(Problem("names-unused", detail, "FieldValueForbidden"))
+    names, selector = allowed["names"], allowed["selector"]
+    if source.value in choices:
+        need = "must list the namespaces when `from` is 'Names'"
+        _check_part(names, source, of="Names", need=need)
+        need = "must select the namespaces when `from` is 'Selector'"
+        _check_part(selector, source, of="Selector", need=need)
     check_names(names, most=MOST_NAMESPACES, problem=label_problem)
-    selector = allowed["selector"]
-    if source.value == "Selector":
-        selector.require("must select the namespaces when `from` is 'Selector'")
-    elif source.value in choices and selector.is_present:
-        detail = "may only be set when `from` is 'Selector'"
-        selector.refuse(Problem("names-unused", detail, "FieldValueForbidden"))
     check_selector(selector)
+
+
+def _check_part(part: Field, source: Field, *, of: str, need: str) -> None:
+    """Require what belongs to one choice of `from` there, and refuse it elsewhere."""
+    if source.value == of:
+        part.require(need)
+    elif part.is_present:
+        detail = f"may only be set when `from` is '{of}'"
+        part.refuse(Problem("names-unused", detail, "FieldValueForbidden"))
 
 
 def check_role_names(names: Field, *, most: int) -> None:
