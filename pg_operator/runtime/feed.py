@@ -11,8 +11,10 @@ from pg_operator.runtime.wakes import creator_wakes, secret_wakes, wakes
 class Feed:
     """Takes in what is seen of the API server and wakes whom it concerns.
 
-    Who waited for something else goes ahead of those whose work has not begun: what it
-    needs is at hand now, the connection to the database too.
+    Who waited for another object goes ahead of those whose work has not begun: what it
+    needs is at hand now, the connection to the database too. Who waited for a whole
+    server, or was let in or shut out with its namespace, waited with all the others
+    there, and has its turn among them.
     """
 
     def __init__(self, cache: Cache, *, wake: Wake, operator_namespace: str) -> None:
@@ -64,6 +66,7 @@ class Feed:
             return
         metadata = (change.new or change.old or {})["metadata"]
         itself = change.kind, metadata.get("namespace", ""), metadata["name"]
+        waited_alone = change.kind in {"Database", "DatabaseRole"}
         # In an order of its own: a set of keys has another one in every process.
         for key in sorted(wakes(change, self._cache)):
-            self._wake(key, ahead=key != itself)
+            self._wake(key, ahead=waited_alone and key != itself)

@@ -118,6 +118,33 @@ async def test_who_waited_goes_ahead_of_those_whose_work_has_not_begun(
     assert bed.reconciled == [first, role, *others]
 
 
+async def test_after_an_outage_the_urgent_is_first_and_the_rest_goes_by_database(
+    bed: Bed,
+) -> None:
+    bed.store("DatabaseCluster", a_cluster())
+    orders, stock = (bed.store("Database", a_database(n)) for n in ("orders", "stock"))
+    clerk, porter, urgent = (
+        bed.store("DatabaseRole", a_role(name, database))
+        for name, database in (
+            ("clerk", "orders"),
+            ("porter", "stock"),
+            ("v", "orders"),
+        )
+    )
+    await bed.settle()
+
+    async def answer() -> Outcome:
+        bed.queue.add(urgent, ahead=True)
+        available = Condition("Available", "True", Reason.CONNECTED, "it answers")
+        return Outcome(conditions=(available,))
+
+    bed.script[cluster_key()] = answer
+    bed.reconciled.clear()
+    bed.queue.add(cluster_key())
+    await bed.settle()
+    assert bed.reconciled == [cluster_key(), urgent, orders, clerk, stock, porter]
+
+
 async def test_missing_finalizer_is_written_before_anything_else(bed: Bed) -> None:
     bed.store("Database", a_database("orders", finalizers=["other"]))
     bed.script[ORDERS] = READY
