@@ -93,14 +93,16 @@ class ServerConnections:
                     self._check_open()
                     yield connection
                 except (psycopg.Error, ServerUnreachable) as error:
-                    if self._is_replaced:
-                        # That we hung up says nothing about the server.
-                        raise Transient(REPLACED) from None
                     elsewhere = name != self._dsn.dbname
                     raise _failure(error, elsewhere=elsewhere) from None
                 finally:
                     self._lent.discard(connection)
                     await self._put_back(name, connection)
+            except PostgresError:
+                if self._is_replaced:
+                    # What failed here says nothing about the server by now.
+                    raise Transient(REPLACED) from None
+                raise
             finally:
                 self._busy -= 1
 

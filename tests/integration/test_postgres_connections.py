@@ -311,6 +311,18 @@ async def test_connections_that_close_during_a_connect_lend_nothing(bed: Bed) ->
         await connecting
 
 
+async def test_connect_that_fails_on_a_replaced_server_blames_no_server(
+    bed: Bed,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        connections = connections_to(bed.dsn, {"port": str(silent.getsockname()[1])})
+        connecting = asyncio.create_task(connections.session().__aenter__())
+        await asyncio.sleep(0)
+        await connections.replace()
+    with pytest.raises(Transient):
+        await connecting
+
+
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
