@@ -90,6 +90,11 @@ class Dsn:
     _certificates: Certificates = field(default_factory=Certificates)
 
     @property
+    def address(self) -> tuple[object, ...]:
+        """Where it leads: those with equal ones lead to the same place."""
+        return self.hosts, self.ports, self._parameters.get("hostaddr")
+
+    @property
     def sslmode(self) -> str:
         """How TLS is asked for, as the DSN says or by default."""
         return self._parameters["sslmode"]

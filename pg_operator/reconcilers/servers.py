@@ -169,7 +169,11 @@ class Servers:
         failure = entry.failure
         entry.link, entry.failure = link, None
         if old is not None and old.connections is not link.connections:
-            await _replace(old)
+            if old.dsn.address == link.dsn.address:
+                # It answers there, so what is under way may end by itself.
+                await old.connections.close()
+            else:
+                await _replace(old)
         if failure is not None or (old is not None and old.source != link.source):
             self._on_change(cluster["metadata"]["name"])
         return link

@@ -200,6 +200,26 @@ async def test_server_that_falls_silent_in_a_slow_statement_is_given_up_with_a_p
     await assert_standing(stage, bed)
 
 
+@pytest.mark.parametrize("change", ["connections", "Secret"])
+async def test_session_goes_on_while_its_server_stays_where_it_was(
+    wired: tuple[Stage, Wire], bed: Bed, change: str
+) -> None:
+    """How many connections there may be, or what else is in the Secret."""
+    stage, _ = wired
+    declare(stage, bed)
+    await stage.reconcile(CLUSTER)
+    old = stage.context.servers.links()["main"].connections
+    async with old.session() as connection:
+        if change == "Secret":
+            stage.secrets[OPERATOR, "dsn"]["note"] = b"it was looked over"
+        else:
+            spec = {"connection": {"name": "dsn"}, "maxConnections": 2}
+            stage.put("DatabaseCluster", "main", spec)
+        assert (await stage.reconcile(CLUSTER))[0] == "Connected"
+        assert stage.context.servers.links()["main"].connections is not old
+        await connection.execute("SELECT")
+
+
 @pytest.mark.usefixtures("readable")
 @pytest.mark.parametrize("end", ["another DSN", "deletion"])
 async def test_slow_statement_on_a_frozen_server_ends_with_its_dsn(
