@@ -61,11 +61,11 @@ class ServerConnections:
         self.fence = Fence(may_write)
         self.creations = asyncio.Semaphore(CONCURRENT_CREATIONS)
         self.copying = asyncio.Lock()
+        self.lent: set[Connection] = set()
         self._dsn = dsn
         self._max_connections = max_connections
         self._slots = asyncio.Semaphore(max_connections)
         self._busy = 0
-        self._lent: set[Connection] = set()
         self._idle: list[_Idle] = []  # the least recently used first
         self._scarce: set[str] = set()
         self._identifier: str | None = None
@@ -87,7 +87,7 @@ class ServerConnections:
             self._busy += 1
             try:
                 connection = await self._take(name)
-                self._lent.add(connection)
+                self.lent.add(connection)
                 try:
                     # Again: it takes a while to connect.
                     self._check_open()
@@ -96,7 +96,7 @@ class ServerConnections:
                     elsewhere = name != self._dsn.dbname
                     raise _failure(error, elsewhere=elsewhere) from None
                 finally:
-                    self._lent.discard(connection)
+                    self.lent.discard(connection)
                     await self._put_back(name, connection)
             except PostgresError:
                 if self._is_replaced:
@@ -105,6 +105,12 @@ class ServerConnections:
                 raise
             finally:
                 self._busy -= 1
+
+    def join(self, others: "ServerConnections") -> None:
+        """Share with others to the same server who is at work there, and the locks."""
+        self.fence = others.fence
+        self.creations, self.copying = others.creations, others.copying
+        self.lent = others.lent
 
     def expect(self, system_identifier: str) -> None:
         """Refuse from now on to work on another server that the DSN may lead to."""
@@ -134,7 +140,7 @@ class ServerConnections:
 
     async def give_up(self) -> None:
         """Close everything at once: whoever is at work fails, as by a lost network."""
-        for connection in self._lent:
+        for connection in self.lent:
             connection.hang_up()
         await self.close()
 

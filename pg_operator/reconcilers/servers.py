@@ -191,6 +191,8 @@ class Servers:
                 may_write=self._may_write,
                 read_only=self._read_only,
             )
+            if old is not None and old.dsn.address == dsn.address:
+                connections.join(old.connections)
         try:
             async with connections.session() as connection:
                 server = await observe_server(connection)

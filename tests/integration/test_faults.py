@@ -9,6 +9,7 @@ import pytest
 from psycopg import conninfo
 
 from pg_operator.postgres.errors import ServerUnreachable
+from pg_operator.postgres.writing import slow_session, writing_session
 from pg_operator.reconcilers.outcome import Key, Outcome
 from tests.integration.postgres_bed import Bed
 from tests.integration.reconcile_bed import MAIN, OPERATOR, Stage, on_stage
@@ -204,20 +205,28 @@ async def test_server_that_falls_silent_in_a_slow_statement_is_given_up_with_a_p
 async def test_session_goes_on_while_its_server_stays_where_it_was(
     wired: tuple[Stage, Wire], bed: Bed, change: str
 ) -> None:
-    """How many connections there may be, or what else is in the Secret."""
+    """Others may write beside it, as they could before."""
     stage, _ = wired
     declare(stage, bed)
     await stage.reconcile(CLUSTER)
     old = stage.context.servers.links()["main"].connections
-    async with old.session() as connection:
+    async with (
+        old.session() as connection,
+        slow_session(connection, fence=old.fence),
+    ):
         if change == "Secret":
             stage.secrets[OPERATOR, "dsn"]["note"] = b"it was looked over"
         else:
             spec = {"connection": {"name": "dsn"}, "maxConnections": 2}
             stage.put("DatabaseCluster", "main", spec)
         assert (await stage.reconcile(CLUSTER))[0] == "Connected"
-        assert stage.context.servers.links()["main"].connections is not old
-        await connection.execute("SELECT")
+        new = stage.context.servers.links()["main"].connections
+        assert new is not old
+        async with (
+            new.session() as beside,
+            writing_session(beside, locks=(), fence=new.fence),
+        ):
+            await connection.execute("SELECT")
 
 
 @pytest.mark.usefixtures("readable")

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from psycopg import conninfo
+from psycopg import OperationalError, conninfo
 
 from certs.issue import issue_authority
 from pg_operator.api.secret import SecretText
@@ -309,6 +309,16 @@ async def test_connections_that_close_during_a_connect_lend_nothing(bed: Bed) ->
     await connections.replace()
     with pytest.raises(Transient):
         await connecting
+
+
+async def test_connections_to_one_server_are_given_up_together(bed: Bed) -> None:
+    old, new = connections_to(bed.dsn), connections_to(bed.dsn)
+    new.join(old)
+    async with old.session() as connection:
+        await old.close()
+        await new.give_up()
+        with pytest.raises(OperationalError):
+            await connection.execute("SELECT")
 
 
 async def test_connect_that_fails_on_a_replaced_server_blames_no_server(
