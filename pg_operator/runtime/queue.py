@@ -28,12 +28,13 @@ class Backlog(Generic[K]):
     when it was added while it ran. Groups take turns, each with at most `limit_of`
     running keys, so that one slow group never holds up the others. In its group a key
     added with `ahead` goes before those that were not; among either of them, keys of
-    different `turn_of` alternate, so that many of one hold up the others by one turn.
+    different `turn_of` alternate, so that many of one hold up the others by one turn,
+    also many that go ahead.
 
     A place is what `place_of` returns of a key: where its work is, as in a database. A
     turn is for several keys of one place, which is entered once for them; two of them
     run at a time only when nothing else waits, for one would wait for the other there.
-    Of keys that go ahead each has a turn of its own, wherever it is.
+    Of keys that go ahead each has a turn of its own, whoever is where it goes.
 
     `jitter` is called for a factor around 1 with which delays are multiplied.
     """

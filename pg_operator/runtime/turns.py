@@ -47,12 +47,24 @@ class _Turns(Generic[K]):
         if key in self._spots:
             self._remove(key)
 
-    def take(self, busy: Container[Hashable]) -> tuple[K, Hashable]:
+    @property
+    def first_turn(self) -> Hashable:
+        """The turn that has waited longest; there must be one."""
+        return next(iter(self._turns))
+
+    def has_other(self, turn: Hashable) -> bool:
+        """Tell whether a key of another turn waits."""
+        return len(self._turns) > (turn in self._turns)
+
+    def take(
+        self, busy: Container[Hashable], *, but: Container[Hashable] = ()
+    ) -> tuple[K, Hashable]:
         """Remove and return the next key and its place, one not busy if there is one.
 
-        Who had a turn waits until all others had.
+        Who had a turn waits until all others had, and turns to pass over, `but`, until
+        no other is there.
         """
-        turn, place = spot = self._next(busy)
+        turn, place = spot = self._next(busy, but)
         key = next(iter(self._turns[turn][place]))
         self._taken[spot] += 1
         is_over = self._taken[spot] >= MOST_IN_A_TURN
@@ -64,13 +76,13 @@ class _Turns(Generic[K]):
             self._turns.move_to_end(turn)
         return key, place
 
-    def _next(self, busy: Container[Hashable]) -> Spot:
-        for turn, places in self._turns.items():
-            for place in places:
+    def _next(self, busy: Container[Hashable], but: Container[Hashable]) -> Spot:
+        turns = [turn for turn in self._turns if turn not in but] or [*self._turns]
+        for turn in turns:
+            for place in self._turns[turn]:
                 if place not in busy:
                     return turn, place
-        turn, places = next(iter(self._turns.items()))
-        return turn, next(iter(places))
+        return turns[0], next(iter(self._turns[turns[0]]))
 
     def _remove(self, key: K) -> bool:
         """Remove a key; tell whether it was the last that waited for its place."""
@@ -89,7 +101,8 @@ class Line(Generic[K]):
     """The keys of one group that wait, each once; those ahead go before the others.
 
     Those ahead that take turns as one keep the order in which they came, wherever
-    their work is.
+    their work is. A turn goes ahead once, and again when one of another turn had its
+    place in between: a tenant can have many woken, and as often as it likes.
     """
 
     def __init__(
@@ -98,8 +111,11 @@ class Line(Generic[K]):
         turn_of: Callable[[K], Hashable],
         place_of: Callable[[K], Hashable],
     ) -> None:
+        self._place_of = place_of
         self._ahead = _Turns[K](lambda key: (turn_of(key), key))
         self._others = _Turns[K](lambda key: (turn_of(key), place_of(key)))
+        # The turns that went ahead since one of the others was taken.
+        self._went: set[Hashable] = set()
 
     def __bool__(self) -> bool:
         return bool(self._ahead or self._others)
@@ -116,4 +132,13 @@ class Line(Generic[K]):
 
     def take(self, busy: Container[Hashable]) -> tuple[K, Hashable]:
         """Remove and return the next key and its place, not a busy one if it can be."""
-        return (self._ahead or self._others).take(busy)
+        if not self._ahead:
+            self._went.clear()
+            return self._others.take(busy)
+        turn = self._ahead.first_turn
+        if turn in self._went and self._others.has_other(turn):
+            self._went.clear()
+            return self._others.take(busy, but={turn})
+        self._went.add(turn)
+        key, _ = self._ahead.take(busy)
+        return key, self._place_of(key)

@@ -131,7 +131,25 @@ def test_keys_ahead_go_before_others_whosever_turn_it_is() -> None:
     for number in (11, 12, 21):
         backlog.add(("a", number), ahead=True)
     numbers = [number for _, number in drain(backlog)]
-    assert numbers == [11, 21, 12, 10, 20]
+    assert numbers == [11, 21, 20, 12, 10]
+
+
+def test_many_keys_ahead_of_one_turn_hold_up_another_by_one() -> None:
+    backlog = a_backlog(turn_of=tens)
+    for number in (10, 11, 12):
+        backlog.add(("a", number), ahead=True)
+    for number in (13, 14, 20, 30):
+        backlog.add(("a", number))
+    numbers = [number for _, number in drain(backlog)]
+    assert numbers == [10, 20, 11, 30, 12, 13, 14]
+
+
+def test_keys_that_wait_keep_away_from_where_one_ahead_is() -> None:
+    backlog = a_backlog(limit=2, place_of=tens)
+    backlog.add(("a", 10), ahead=True)
+    for number in (11, 20):
+        backlog.add(("a", number))
+    assert [number for _, number in drain(backlog)] == [10, 20]
 
 
 def test_hanging_group_leaves_room_for_the_others() -> None:
