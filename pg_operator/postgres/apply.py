@@ -29,6 +29,7 @@ from pg_operator.postgres.applied import (
 from pg_operator.postgres.connect import ServerConnections
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.errors import (
+    LockHeld,
     MissingPrivilege,
     ObjectInUse,
     OutOfLocks,
@@ -58,19 +59,38 @@ async def apply(
 
     Every batch is one transaction, so a failure leaves whole batches, and the next
     reconcile goes on from there. A `Pending.path` names the object on the server.
+    Whoever holds up the privileges in one database holds up no other.
 
     Raises:
         AlreadyExistsNow: what was to be created is there: observe again.
         Transient: locks and races, after `ATTEMPTS` attempts.
+        LockHeld: somebody else has one of the locks of a database.
         PostgresError: an operation that everything else needs was refused.
     """
     target = Target(server, connections, keyring)
     applied = Applied()
+    held_up: Transient | LockHeld | None = None
     for batch in plan.batches():
-        applied += await _apply_batch(
-            batch, target, revokes_undone=applied.revokes_undone
-        )
+        try:
+            applied += await _apply_batch(
+                batch, target, revokes_undone=applied.revokes_undone
+            )
+        except (Transient, LockHeld) as error:
+            if not _is_of_one_database(batch):
+                raise
+            undone = any(takes_away(one) for one in batch.operations)
+            applied += Applied(revokes_undone=undone)
+            held_up = held_up or type(error)(f"{error} (database '{batch.database}')")
+    if held_up is not None:
+        raise held_up
     return applied
+
+
+def _is_of_one_database(batch: Batch) -> bool:
+    """Tell whether it is about privileges inside a database, and nothing else."""
+    return batch.database is not None and all(
+        isinstance(one, GrantOrRevoke) for one in batch.operations
+    )
 
 
 async def _apply_batch(

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from pg_operator.reconcilers.outcome import Key, Outcome
 from tests.integration.postgres_bed import Bed, run_as_superuser
@@ -194,6 +196,36 @@ async def test_exact_role_says_what_another_granted_and_only_that_one_can_revoke
     reason, message, _ = await tenant.reconcile("Exact")
     assert (reason, "foreign_one" in message) == ("PartiallyApplied", True)
     assert await tenant.held() == [(name, "pg_class", False)]
+
+
+async def test_exact_role_changes_elsewhere_while_one_database_is_held_up(
+    tenant: Tenant, superuser_dsn: str
+) -> None:
+    """Everybody may grant a role something, and lock it then; so may the owner."""
+    theirs = await tenant.make_database("a_theirs")
+    ours = await tenant.make_database("ours")
+    listed = {**MAIN, "name": ours, "schemas": [{"name": "app"}]}
+    database = tenant.stage.put("Database", "ours", listed, namespace="shop")
+    assert (await tenant.stage.reconcile(database))[0] == "Reconciled"
+    table = {"name": "orders", "privileges": ["SELECT"]}
+    app = {"name": "app", "privileges": ["USAGE"], "tables": [table]}
+    tenant.permissions = [
+        {"database": ours, "privileges": ["CONNECT"], "schemas": [app]}
+    ]
+    assert (await tenant.reconcile("Exact"))[0] == "Reconciled"
+    app["tables"] = [{**table, "privileges": ["INSERT"]}]
+    grant = f"GRANT SELECT ON app.orders TO {tenant.role}"
+    await run_as_superuser(superuser_dsn, grant, database=theirs)
+    target = make_conninfo(superuser_dsn, dbname=theirs)
+    async with await psycopg.AsyncConnection.connect(target) as hostile:
+        await hostile.execute("LOCK TABLE app.orders IN ACCESS EXCLUSIVE MODE")
+        reason, message, _ = await tenant.reconcile("Exact")
+        assert (reason, f"(database '{theirs}')" in message) == ("ServerBusy", True)
+        seen = await tenant.bed.grants(tenant.role, database=ours)
+        assert {str(g) for g in seen if g.on.name == "orders"} == {"INSERT"}
+        await hostile.rollback()
+    assert (await tenant.reconcile("Exact"))[0] == "Reconciled"
+    assert {database for database, *_ in await tenant.held()} == {ours}
 
 
 async def test_exact_role_keeps_what_it_has_as_an_owner(
