@@ -163,11 +163,12 @@ async def _patiently(attempt: Callable[[], Awaitable[Result]]) -> Result:
 @contextlib.asynccontextmanager
 async def _transaction(batch: Batch, target: Target) -> AsyncIterator[Connection]:
     """Open the transaction of a batch, with its locks."""
-    async with (
-        target.connections.session(batch.database) as connection,
-        writing_session(connection, locks=batch.locks, fence=target.connections.fence),
-    ):
-        yield connection
+    async with target.connections.session(batch.database) as connection:
+        await target.prepare(connection, batch.operations)
+        async with writing_session(
+            connection, locks=batch.locks, fence=target.connections.fence
+        ):
+            yield connection
 
 
 def _revokes_first(batch: Batch) -> Iterator[Batch]:

@@ -4,7 +4,7 @@ A verifier is no password, but whoever has it can try passwords against it at le
 """
 
 import contextlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from typing import Final
 
 from psycopg import sql
@@ -20,11 +20,27 @@ _SILENCE: Final = {
     "log_duration": "off",
     "pg_stat_statements.track_utility": "off",
 }
+# Everybody may change these.
+_DEBUGGING: Final = {"debug_print_parse": "off", "debug_print_rewritten": "off"}
+# A transaction is chosen to be logged as it begins.
+_SAMPLING: Final = "log_transaction_sample_rate"
+
 PARAMETER_PRIVILEGES: Final = 150000
 _MAY_SET: Final = sql.SQL(
     "SELECT name FROM pg_catalog.unnest(%s::text[]) AS name"
     " WHERE pg_catalog.has_parameter_privilege(name, 'SET')"
 )
+
+
+async def leave_unsampled(connection: Connection) -> None:
+    """Let the server choose none of a session's transactions to be logged as a whole.
+
+    To be called before the transaction that is to be `unlogged`.
+    """
+    if await _changeable(connection, [_SAMPLING]):
+        await connection.execute(
+            sql.SQL("SET {} TO 0").format(sql.Identifier(_SAMPLING))
+        )
 
 
 @contextlib.asynccontextmanager
@@ -34,21 +50,25 @@ async def unlogged(connection: Connection) -> AsyncGenerator[None]:
     Settings that the login may not change stay as they are. After a failure they end
     with the transaction.
     """
-    names = await _changeable(connection)
+    names = await _changeable(connection, _SILENCE)
     if not names:
         yield
         return
-    await _set_local(connection, {name: sql.Literal(_SILENCE[name]) for name in names})
+    silence = {name: _SILENCE[name] for name in names} | _DEBUGGING
+    await _set_local(
+        connection, {name: sql.Literal(value) for name, value in silence.items()}
+    )
     yield
-    await _set_local(connection, dict.fromkeys(names, sql.DEFAULT))
+    await _set_local(connection, dict.fromkeys(silence, sql.DEFAULT))
 
 
-async def _changeable(connection: Connection) -> list[str]:
+async def _changeable(connection: Connection, names: Collection[str]) -> list[str]:
+    """Return those of the log's settings that the login may change."""
     if connection.info.parameter_status("is_superuser") == "on":
-        return list(_SILENCE)
+        return list(names)
     if connection.info.server_version < PARAMETER_PRIVILEGES:
         return []
-    cursor = await connection.execute(_MAY_SET, [list(_SILENCE)])
+    cursor = await connection.execute(_MAY_SET, [list(names)])
     return [name for (name,) in await cursor.fetchall()]
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 import psycopg
@@ -14,7 +14,7 @@ from pg_operator.postgres.connect import ServerConnections
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.locks import lock_tables
 from pg_operator.postgres.marks import Keyring
-from pg_operator.postgres.quiet import unlogged
+from pg_operator.postgres.quiet import leave_unsampled, unlogged
 from pg_operator.postgres.render import render
 from pg_operator.postgres.second_look import GrantOrRevoke
 from pg_operator.postgres.secrets import scram_verifier
@@ -29,6 +29,13 @@ class Target:
     connections: ServerConnections
     keyring: Keyring
     verifiers: dict[str, str] = field(default_factory=dict)
+
+    async def prepare(
+        self, connection: Connection, operations: Collection[Operation]
+    ) -> None:
+        """Do what must be done before the transaction of these operations begins."""
+        if any(_sets_password(operation) for operation in operations):
+            await leave_unsampled(connection)
 
     async def execute(self, connection: Connection, operation: Operation) -> None:
         """Run the one statement of an operation."""

@@ -161,7 +161,10 @@ async def test_verifier_is_not_logged_by_a_login_that_may_keep_it_out(
         server.superuser_dsn,
         f"CREATE ROLE {login} LOGIN CREATEDB CREATEROLE",
         f"ALTER ROLE {login} PASSWORD 'discreet-login-canary'",
-        f"GRANT SET ON PARAMETER log_statement, log_min_error_statement TO {login}",
+        f"GRANT SET ON PARAMETER log_statement, log_min_error_statement,"
+        f" log_transaction_sample_rate TO {login}",
+        f"ALTER ROLE {login} SET log_transaction_sample_rate TO 1",
+        f"ALTER ROLE {login} SET debug_print_parse TO on",
     )
     dsn = make_conninfo(server.admin_dsn, user=login, password="discreet-login-canary")
     role = bed.name("app")

@@ -6,6 +6,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 from psycopg import errors
+from psycopg.conninfo import make_conninfo
 
 from pg_operator.api.specs import DatabaseRoleSpec
 from pg_operator.plan.batches import Plan
@@ -24,7 +25,12 @@ from pg_operator.plan.state import Mark
 from pg_operator.postgres.errors import Rejected
 from pg_operator.postgres.observe import observe_catalog
 from pg_operator.postgres.observe_roles import observe_verifier
-from tests.integration.postgres_bed import Bed, evil_aclexplode, open_bed
+from tests.integration.postgres_bed import (
+    Bed,
+    evil_aclexplode,
+    open_bed,
+    run_as_superuser,
+)
 from tests.localcluster.postgres import PostgresServer
 from tests.unit.plan_examples import everything, securables
 
@@ -119,6 +125,30 @@ async def test_verifier_of_a_password_is_not_logged_and_all_else_is(
     async with bed.connections.session() as connection:
         cursor = await connection.execute("SHOW log_statement")
         assert await cursor.fetchone() == ("all",)
+    with server.log.open(encoding="utf-8", errors="replace") as log:
+        log.seek(before)
+        said = log.read()
+    assert f'COMMENT ON ROLE "{role}"' in said
+    assert "SCRAM-SHA-256$" not in said
+
+
+async def test_verifier_is_not_logged_where_all_transactions_are(
+    bed: Bed, server: PostgresServer
+) -> None:
+    """The server chooses a transaction as it begins; then it is too late."""
+    login = bed.name("sampled")
+    await run_as_superuser(
+        server.superuser_dsn,
+        f"CREATE ROLE {login} LOGIN SUPERUSER PASSWORD 'sampled-login-canary'",
+        f"ALTER ROLE {login} SET log_transaction_sample_rate TO 1",
+    )
+    dsn = make_conninfo(server.admin_dsn, user=login, password="sampled-login-canary")
+    role = bed.name("app")
+    before = server.log.stat().st_size
+    async with open_bed(dsn) as sampled:
+        await sampled.create_role(role)
+        change = sampled.password("new § password", role=role)
+        await sampled.apply(AlterRole(role, password=change))
     with server.log.open(encoding="utf-8", errors="replace") as log:
         log.seek(before)
         said = log.read()
