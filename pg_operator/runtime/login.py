@@ -18,7 +18,7 @@ def login(
 
 
 class WatchLogin:
-    """Logs Kopf in for its watches, with sessions that begin each once a second.
+    """Logs Kopf in for its watches, each of which begins once a second at most.
 
     Kopf begins one anew without a pause when it was cut, or ended, as soon as it began.
     """
