@@ -16,6 +16,8 @@ from pg_operator.reconcilers.outcome import Key, Object
 
 _DATE: Final = "tag:yaml.org,2002:timestamp"
 _NO_JSON: Final = "this is more than JSON can say"
+# Of JSON, which aliases can make of a few lines of YAML: far more than is ever applied.
+_MOST_CHARACTERS: Final = 4 << 20
 
 
 class BadDocuments(Exception):
@@ -92,7 +94,7 @@ class _Loader(yaml.SafeLoader):
 def _load(text: str) -> list[Any]:
     try:
         documents = list(yaml.load_all(text, Loader=_Loader))
-        json.dumps(documents, default=str, skipkeys=True)  # it has an end
+        _check_end(documents, most=_MOST_CHARACTERS + 4 * len(text))
     except (ValueError, RecursionError):
         raise BadDocuments(_NO_JSON) from None
     except yaml.YAMLError as error:
@@ -104,6 +106,19 @@ def _load(text: str) -> list[Any]:
         "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
     )
     raise BadDocuments(f"this is not YAML{where}")
+
+
+def _check_end(documents: list[Any], *, most: int) -> None:
+    """Write documents out as far as that is within reason.
+
+    Raises:
+        ValueError: it is not, or they have no end.
+    """
+    encoder = json.JSONEncoder(default=str, skipkeys=True)
+    for piece in encoder.iterencode(documents):
+        most -= len(piece)
+        if most < 0:
+            raise ValueError
 
 
 def _flatten(documents: list[Any]) -> Iterator[dict[str, Any]]:

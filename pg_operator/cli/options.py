@@ -129,7 +129,10 @@ def read_connection(
                 f"--ca-file needs --dsn-file, or the DSN in ${DSN_VARIABLE}"
             )
         return None
-    return {DSN: (text or "").strip().encode(), **_read_ca(ca_file)}
+    dsn = (text or "").strip()
+    if not dsn:
+        raise click.ClickException("the file of --dsn-file must hold a DSN")
+    return {DSN: dsn.encode(), **_read_ca(ca_file)}
 
 
 def _read_ca(file: BinaryIO | None) -> Mapping[str, bytes]:

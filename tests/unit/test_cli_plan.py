@@ -74,6 +74,12 @@ def test_a_document_says_which_namespace_it_is_for() -> None:
     assert list(documents.secrets) == [("shop", "password")]
 
 
+def doubled(times: int) -> str:
+    """Return a few lines in which each alias stands for twice what the last one did."""
+    lines = (f"a{n + 1}: &a{n + 1} [*a{n}, *a{n}]" for n in range(times))
+    return "\n".join(["a0: &a0 x", *lines])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -91,6 +97,7 @@ def test_a_document_says_which_namespace_it_is_for() -> None:
         (role(labels={1, 2}), "this is more than JSON can say"),
         ("items: [&a {items: [*a]}]", "this is more than JSON can say"),
         ("[" * 3000, "this is more than JSON can say"),
+        (doubled(64), "this is more than JSON can say"),
         (role(grant="all"), 'unknown field "spec.grant"'),
         (
             role(permissions=[{"database": "shop", "table": "x"}]),
@@ -171,6 +178,22 @@ def test_file_without_a_ca_is_refused(
     environment = {"PGOP_ADMIN_DSN": "host=pg.example.test user=u password=p"}
     result = _with_ca(command, ca, environment)
     assert (result.exit_code, "certificates in PEM" in result.output) == (1, True)
+
+
+@pytest.mark.parametrize("command", ["plan", "export"])
+def test_file_without_a_dsn_is_refused_by_its_option(
+    tmp_path: Path, command: str
+) -> None:
+    """There is no Secret to be told of."""
+    dsn = tmp_path / "dsn"
+    dsn.write_text("\n")
+    options = {"plan": "--filename=-", "export": "--namespace=shop"}
+    arguments = [command, options[command], f"--dsn-file={dsn}"]
+    result = CliRunner().invoke(main, arguments, input=role())
+    assert (result.exit_code, "--dsn-file must hold a DSN" in result.output) == (
+        1,
+        True,
+    )
 
 
 @pytest.mark.parametrize("command", ["plan", "export"])
