@@ -68,6 +68,7 @@ async def theirs(bed: Bed) -> tuple[str, str]:
         "timezone = 'Asia/Kolkata'",
         "default_tablespace = pg_global",
         "idle_session_timeout = 1000",
+        "idle_in_transaction_session_timeout = 1000",
     ],
 )
 async def test_setting_of_a_database_owner_does_not_reach_us(
@@ -88,7 +89,8 @@ async def test_setting_of_a_database_owner_does_not_reach_us(
             " current_setting('standard_conforming_strings'),"
             " current_setting('transaction_isolation'), current_setting('datestyle'),"
             " current_setting('timezone'), current_setting('default_tablespace'),"
-            " current_setting('idle_session_timeout')"
+            " current_setting('idle_session_timeout'),"
+            " current_setting('idle_in_transaction_session_timeout')"
         )
         assert await cursor.fetchone() == (
             bed.server.login,
@@ -104,6 +106,7 @@ async def test_setting_of_a_database_owner_does_not_reach_us(
             "UTC",
             "",
             "0",
+            "5s",
         )
 
 
