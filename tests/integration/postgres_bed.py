@@ -233,6 +233,13 @@ async def run_as_superuser(
             await connection.execute(sql.SQL(statement))
 
 
+def logged_since(server: PostgresServer, offset: int) -> str:
+    """Return what a server logged from that byte of its log on."""
+    with server.log.open(encoding="utf-8", errors="replace") as log:
+        log.seek(offset)
+        return log.read()
+
+
 def evil_aclexplode(command: str) -> str:
     """Return the statement that makes an `evil.aclexplode` which runs a command."""
     return (

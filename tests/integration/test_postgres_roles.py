@@ -33,6 +33,7 @@ from pg_operator.postgres.quiet import PARAMETER_PRIVILEGES
 from tests.integration.postgres_bed import (
     PASSWORD,
     Bed,
+    logged_since,
     open_bed,
     run_as_superuser,
 )
@@ -175,9 +176,7 @@ async def test_verifier_is_not_logged_by_a_login_that_may_keep_it_out(
         await theirs.apply(AlterRole(role, password=change))
         with pytest.raises(Rejected):
             await theirs.apply(AlterRole(bed.name("nobody"), password=change))
-    with server.log.open(encoding="utf-8", errors="replace") as log:
-        log.seek(before)
-        said = log.read()
+    said = logged_since(server, before)
     assert f'COMMENT ON ROLE "{role}"' in said
     assert "SCRAM-SHA-256$" not in said
 

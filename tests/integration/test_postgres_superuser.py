@@ -28,6 +28,7 @@ from pg_operator.postgres.observe_roles import observe_verifier
 from tests.integration.postgres_bed import (
     Bed,
     evil_aclexplode,
+    logged_since,
     open_bed,
     run_as_superuser,
 )
@@ -125,9 +126,7 @@ async def test_verifier_of_a_password_is_not_logged_and_all_else_is(
     async with bed.connections.session() as connection:
         cursor = await connection.execute("SHOW log_statement")
         assert await cursor.fetchone() == ("all",)
-    with server.log.open(encoding="utf-8", errors="replace") as log:
-        log.seek(before)
-        said = log.read()
+    said = logged_since(server, before)
     assert f'COMMENT ON ROLE "{role}"' in said
     assert "SCRAM-SHA-256$" not in said
 
@@ -149,9 +148,7 @@ async def test_verifier_is_not_logged_where_all_transactions_are(
         await sampled.create_role(role)
         change = sampled.password("new § password", role=role)
         await sampled.apply(AlterRole(role, password=change))
-    with server.log.open(encoding="utf-8", errors="replace") as log:
-        log.seek(before)
-        said = log.read()
+    said = logged_since(server, before)
     assert f'COMMENT ON ROLE "{role}"' in said
     assert "SCRAM-SHA-256$" not in said
 
