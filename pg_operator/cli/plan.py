@@ -92,7 +92,7 @@ def plan(
         raise click.ClickException("\n".join(lines)) from None
     for key, found in plans:
         click.echo(show_plan(key, found))
-    if any(isinstance(found, Blocked) for _, found in plans):
+    if any(isinstance(found, Blocked) or found.refused for _, found in plans):
         raise click.exceptions.Exit(1)
     changes = sum(found.changes for _, found in plans if isinstance(found, Draft))
     click.echo(f"-- {changes} statements to run" if changes else "-- nothing to do")
@@ -135,8 +135,10 @@ async def _world(
 def show_plan(key: Key, found: Draft | Blocked) -> str:
     """Show what would be done for an object, one statement or comment a line."""
     if isinstance(found, Blocked):
-        return f"-- {key}\n{_comment(f'{found.reason}: {found.message}')}\n"
+        return f"-- {key}\n{_why(found)}\n"
     lines = [f"-- {key}{'' if found.statements else ': nothing to do'}"]
+    if found.refused is not None:
+        lines.append(_why(found.refused))
     for database, statements in groupby(found.statements, lambda one: one.database):
         lines.append(_comment(_place(database)))
         lines += [f"{printable(statement.sql)};" for statement in statements]
@@ -146,6 +148,10 @@ def show_plan(key: Key, found: Draft | Blocked) -> str:
 
 def _place(database: str | None) -> str:
     return "in the DSN's database" if database is None else f"in database {database}"
+
+
+def _why(blocked: Blocked) -> str:
+    return _comment(f"{blocked.reason}: {blocked.message}")
 
 
 def _comment(text: str) -> str:

@@ -50,7 +50,7 @@ async def reconcile_planned(
 def planned_outcome(obj: Object, pause: Pause, draft: Draft) -> Outcome:
     """Store what would be done, as far as there is room."""
     message = f"{pause.annotation}: {_summary(draft)}"
-    is_true = not (draft.changes or draft.pending)
+    is_true = not (draft.changes or draft.pending or draft.refused)
     outcome = _held(obj, pause, message, is_true=is_true)
     return replace(outcome, status={"plan": _status(draft)})
 
@@ -83,6 +83,8 @@ def _summary(draft: Draft) -> str:
         told += f", besides writing {'a mark' if marks == 1 else f'{marks} marks'}"
     if draft.statements:
         told += "; status.plan lists them"
+    if draft.refused is not None:
+        told += f"; nothing else would be: {draft.refused.message}"
     pending = [f"{one.path}: {one.message}" for one in draft.pending]
     if pending:
         told += f"; pending: {'; '.join(pending[:MOST_PENDING_TOLD])}"

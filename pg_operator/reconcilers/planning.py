@@ -20,10 +20,14 @@ from pg_operator.reconcilers.role_planning import find_role, plan_role
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The statements that would be run for an object, and what would be left undone."""
+    """The statements that would be run for an object, and what would be left undone.
+
+    Where it is `refused`, they only take away what it may not have any more.
+    """
 
     statements: tuple[Statement, ...] = ()
     pending: tuple[Pending, ...] = ()
+    refused: Blocked | None = None
 
     @property
     def changes(self) -> int:
@@ -67,6 +71,8 @@ async def foresee(context: Context, key: Key, obj: Object) -> None:
         )
     else:
         found = await find_role(context, key, obj)
+        if found.refused is not None:
+            raise found.refused
         mark = desired_mark(found.claimant, found.observed)
         context.foresight.add_role(
             found.link.server, observed=found.observed, mark=mark
@@ -81,6 +87,12 @@ async def _draft_database(context: Context, key: Key, database: Object) -> Draft
 
 async def _draft_role(context: Context, key: Key, role: Object) -> Draft:
     found = await find_role(context, key, role)
+    if found.refused is not None:
+        planned = await plan_role(context, key, found, password=None)
+        if not planned.plan:
+            raise found.refused
+        statements = render_script(planned.plan, server=found.link.server)
+        return Draft(statements, refused=found.refused)
     password = await foresee_password(context, key, role, found.spec, found.link)
     pending: tuple[Pending, ...] = ()
     if isinstance(password, Blocked):

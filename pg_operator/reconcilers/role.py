@@ -23,11 +23,13 @@ from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome
 from pg_operator.reconcilers.permissions import Resolved
 from pg_operator.reconcilers.progress import (
+    LOOK_AGAIN,
     Blocked,
     partially_applied,
     ready,
 )
 from pg_operator.reconcilers.role_planning import (
+    FoundRole,
     find_role,
     observe_shared_role,
     plan_role,
@@ -45,6 +47,8 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
         PostgresError: the server refused something.
     """
     found = await find_role(context, key, role)
+    if found.refused is not None:
+        return await _take_away(context, key, role, found, why=found.refused)
     spec, link, observed = found.spec, found.link, found.observed
     binding = await reconcile_binding(context, key, role, spec, link)
     password = binding.password
@@ -85,6 +89,37 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
     outcome = _outcome(role, binding, pending, status=status, events=events)
     left = groups_left(plan, {membership.role for membership in observed.memberships})
     return replace(outcome, closed=databases_closed(plan), left=left)
+
+
+async def _take_away(
+    context: Context, key: Key, role: Object, found: FoundRole, *, why: Blocked
+) -> Outcome:
+    """Take from a role that is let in no more what it may not have in any case.
+
+    What others still let it have it keeps, so that a slip in a list cuts nobody off.
+    """
+    planned = await plan_role(context, key, found, password=None)
+    plan, resolved = planned.plan, planned.resolved
+    applied = await apply(
+        plan,
+        server=found.link.server,
+        connections=found.link.connections,
+        keyring=context.keyring,
+    )
+    outcome = why.outcome(role)
+    events: list[Event] = []
+    if applied.statements:
+        events = _events(plan, found.spec.role_name, created=False)
+    groups = {membership.role for membership in found.observed.memberships}
+    return replace(
+        outcome,
+        # What is not its any more, it is told nothing of.
+        status={"grants": _grants_status(replace(resolved, pending=()), applied)},
+        events=(*events, *outcome.events),
+        requeue_after=LOOK_AGAIN if resolved.pending or applied.pending else None,
+        closed=databases_closed(plan),
+        left=groups_left(plan, groups),
+    )
 
 
 def _outcome(

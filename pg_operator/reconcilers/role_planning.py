@@ -12,6 +12,7 @@ from pg_operator.plan.desired import Entitlements, desired_role
 from pg_operator.plan.diff import diff
 from pg_operator.plan.policies import Ownership
 from pg_operator.plan.scope import claim_everything
+from pg_operator.plan.shut_out import diff_taking
 from pg_operator.plan.state import (
     Claimant,
     Dependencies,
@@ -25,7 +26,7 @@ from pg_operator.postgres.observe_roles import observe_role, observe_verifier
 from pg_operator.reconcilers.context import Context, claimant_of
 from pg_operator.reconcilers.memberships import resolve_memberships
 from pg_operator.reconcilers.outcome import Key, Object
-from pg_operator.reconcilers.ownership import judge_name
+from pg_operator.reconcilers.ownership import judge_name, ownership_of
 from pg_operator.reconcilers.permissions import (
     Resolved,
     resolve_permissions,
@@ -42,7 +43,8 @@ from pg_operator.reconcilers.servers import Link
 class FoundRole:
     """A role that its object may write, as seen from outside, and where it is.
 
-    `spec` is what the object declares without the parts that are `held` back.
+    `spec` is what the object declares without the parts that are `held` back. Where it
+    is `refused`, the role is given nothing more, and only loses what it may not have.
     """
 
     spec: DatabaseRoleSpec
@@ -53,6 +55,7 @@ class FoundRole:
     observed: RoleState
     dependencies: Dependencies
     is_adopted: bool  # by this very reconcile
+    refused: Blocked | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +83,14 @@ async def find_role(context: Context, key: Key, role: Object) -> FoundRole:
         raise Blocked(Reason.INVALID_SPEC, refusal(guarded.stalled), terminal=True)
     spec = DatabaseRoleSpec.parse(guarded.spec)
     cluster = find_cluster(context.objects, spec.database_cluster_ref.name)
-    check_allowed(
-        cluster, key, objects=context.objects, path="spec.roleName", name=spec.role_name
-    )
-    link = await link_to(context, cluster)
+    refused = _why_refused(context, key, cluster, spec)
+    try:
+        link = await link_to(context, cluster)
+    except Blocked as away:
+        raise refused or away from None
     observed, dependencies = await observe_shared_role(context, link, spec.role_name)
+    if refused is not None and not _is_its_own(context, key, link, observed):
+        raise refused  # and say nothing of whose it is
     owned = judge_name(context, key, cluster, observed, link=link, adopt=spec.adopt)
     return FoundRole(
         spec=spec,
@@ -95,6 +101,32 @@ async def find_role(context: Context, key: Key, role: Object) -> FoundRole:
         observed=observed,
         dependencies=dependencies,
         is_adopted=owned is Ownership.ADOPTABLE,
+        refused=refused,
+    )
+
+
+def _why_refused(
+    context: Context, key: Key, cluster: Object, spec: DatabaseRoleSpec
+) -> Blocked | None:
+    """Say why a DatabaseCluster lets a role in no more; None when it does.
+
+    Raises:
+        Blocked: whom it lets in is not known.
+    """
+    objects, name = context.objects, spec.role_name
+    try:
+        check_allowed(cluster, key, objects=objects, path="spec.roleName", name=name)
+    except Blocked as blocked:
+        if blocked.reason != Reason.NOT_ALLOWED:
+            raise
+        return blocked
+    return None
+
+
+def _is_its_own(context: Context, key: Key, link: Link, observed: RoleState) -> bool:
+    claimant = context.claimant(key)
+    return claimant is not None and (
+        ownership_of(context, link, observed, claimant) is Ownership.OWNED
     )
 
 
@@ -152,6 +184,9 @@ async def plan_role(
         scope=resolved.scope,
         entitlements=entitlements,
     )
+    if found.refused is not None:
+        resolved = replace(resolved, grants=resolved.grants & observed.grants)
+        return RolePlan(diff_taking(desired, observed), resolved, observed.mark)
     return RolePlan(diff(desired, observed), resolved, desired.mark)
 
 

@@ -409,6 +409,38 @@ def test_labels_of_a_namespace_let_its_roles_in_and_shut_them_out(
     assert wait_until(lambda: scene.database_words() == set(), timeout=PATIENCE)
 
 
+def test_role_that_the_cluster_shuts_out_loses_what_a_database_takes_back(
+    scene: Scene, neighbour: Kubectl
+) -> None:
+    name = scene.namespace
+
+    def let_in(*names: str) -> Json:
+        return {"allowedNamespaces": {"from": "Names", "names": list(names)}}
+
+    def reason() -> str | None:
+        return condition(neighbour.get(scene.target)).get("reason")
+
+    scene.declare_database(**let_in(f"{name}-n"))
+    permission = scene.permit(on_schema(on_table("orders", "SELECT")))
+    role = database_role(f"{name}-r", name, permissions=[permission])
+    neighbour.apply(documents(role))
+    neighbour.wait(scene.target, "condition=Ready")
+
+    scene.kubectl.apply(documents(database_cluster(name, **let_in(name))))
+    assert wait_until(lambda: reason() == "NotAllowed", timeout=PATIENCE)
+    assert scene.table_words() == {"SELECT"}
+
+    scene.declare_database()
+    scene.eventually_has(set())
+    assert wait_until(lambda: scene.database_words() == set(), timeout=PATIENCE)
+    assert reason() == "NotAllowed"
+
+    scene.kubectl.apply(documents(database_cluster(name)))
+    scene.declare_database(**let_in(f"{name}-n"))
+    neighbour.wait(scene.target, "condition=Ready")
+    assert scene.table_words() == {"SELECT"}
+
+
 def test_namespace_that_the_cluster_lets_in_no_more_waits(scene: Scene) -> None:
     name = scene.namespace
 

@@ -136,6 +136,7 @@ def test_plan_shows_nothing_that_a_terminal_or_psql_would_obey() -> None:
             (Pending(hostile, Reason.ROLE_NOT_FOUND, hostile),),
         ),
         Blocked(Reason.INVALID_SPEC, hostile),
+        Draft(refused=Blocked(Reason.NOT_ALLOWED, hostile)),
     )
     for one in found:
         lines = show_plan(KEY, one).splitlines()

@@ -13,6 +13,7 @@ from pg_operator.reconcilers.outcome import Outcome
 from pg_operator.reconcilers.pause import Mode, Pause, find_pause
 from pg_operator.reconcilers.paused import paused_outcome, planned_outcome
 from pg_operator.reconcilers.planning import Draft
+from pg_operator.reconcilers.progress import Blocked
 from pg_operator.reconcilers.reconcile import Reconcilers
 from pg_operator.reconcilers.settings import Settings
 from pg_operator.runtime.cache import Cache
@@ -120,12 +121,19 @@ def test_observed_generation_is_written_all_the_same() -> None:
 NOTHING = Draft()
 SOMETHING = Draft((Statement("CREATE ROLE app"),))
 MARKED = Draft((Statement("COMMENT ON ROLE app IS '<mark>'", is_mark=True),))
+REFUSED = Draft(MARKED.statements, refused=Blocked(Reason.NOT_ALLOWED, "shut out"))
 WAITING = Draft(pending=(Pending("spec.owner", Reason.ROLE_NOT_READY, "not made yet"),))
 
 
 @pytest.mark.parametrize(
     ("draft", "status"),
-    [(NOTHING, "True"), (MARKED, "True"), (SOMETHING, "False"), (WAITING, "False")],
+    [
+        (NOTHING, "True"),
+        (MARKED, "True"),
+        (SOMETHING, "False"),
+        (WAITING, "False"),
+        (REFUSED, "False"),
+    ],
 )
 def test_planned_object_is_ready_only_with_nothing_to_do(
     draft: Draft, status: str
@@ -146,6 +154,11 @@ def test_plan_shows_marks_and_does_not_count_them() -> None:
 def test_plan_says_what_waits() -> None:
     message = planned_outcome(ready(), PLAN, WAITING).conditions[0].message
     assert "pending: spec.owner: not made yet" in message
+
+
+def test_plan_of_what_only_loses_says_why_it_does_nothing_else() -> None:
+    message = planned_outcome(ready(), PLAN, REFUSED).conditions[0].message
+    assert "nothing else would be: shut out" in message
 
 
 def test_plan_in_a_status_has_an_end() -> None:
