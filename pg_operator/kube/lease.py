@@ -6,11 +6,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
+from pg_operator.api.specs import GROUP
 from pg_operator.kube.errors import KubernetesError, translate
 from pg_operator.kube.paths import LEASES_API, lease_path
 from pg_operator.kube.transport import FIELD_MANAGER, JSON, MERGE_PATCH, Transport
+
+SETTLED_BY: Final = f"{GROUP}/settled-by"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +21,14 @@ class Lease:
     """A Lease as it was read; `holder` is empty when nobody leads.
 
     `version` changes with every renewal, and is all that tells that there was one: the
-    times in a Lease are by another machine's clock.
+    times in a Lease are by another machine's clock. `settled_by` is what the last
+    holder left with it as it gave it up; empty as soon as somebody has it.
     """
 
     holder: str
     version: str
     transitions: int
+    settled_by: str = ""
 
 
 class LeaseLock:
@@ -65,8 +70,12 @@ class LeaseLock:
         )
         return _lease(answer)
 
-    async def write(self, lease: Lease, holder: str, *, seconds: float) -> Lease:
+    async def write(
+        self, lease: Lease, holder: str, *, seconds: float, settled_by: str = ""
+    ) -> Lease:
         """Take, renew or (with an empty holder) give up what is as it was read.
+
+        `settled_by` is left for the next one, and gone with the next write.
 
         Raises:
             Conflict: it is not: somebody else was faster.
@@ -79,7 +88,10 @@ class LeaseLock:
             lease_path(self._namespace, self._name),
             query={"fieldManager": FIELD_MANAGER},
             body={
-                "metadata": {"resourceVersion": lease.version},
+                "metadata": {
+                    "resourceVersion": lease.version,
+                    "annotations": {SETTLED_BY: settled_by or None},
+                },
                 "spec": _term(
                     holder, seconds=seconds, transitions=transitions, is_new=is_new
                 ),
@@ -131,10 +143,12 @@ def _event(line: bytes) -> Lease:
 
 def _lease(obj: Mapping[str, Any]) -> Lease:
     spec = obj.get("spec") or {}
+    annotations = obj["metadata"].get("annotations") or {}
     return Lease(
         holder=str(spec.get("holderIdentity") or ""),
         version=str(obj["metadata"]["resourceVersion"]),
         transitions=int(spec.get("leaseTransitions") or 0),
+        settled_by=str(annotations.get(SETTLED_BY) or ""),
     )
 
 

@@ -49,8 +49,12 @@ class DatabasePlan:
     extensions: frozenset[str]
 
 
-async def plan_database(context: Context, key: Key, database: Object) -> DatabasePlan:
+async def plan_database(
+    context: Context, key: Key, database: Object, *, enter: bool = True
+) -> DatabasePlan:
     """Find out what a Database needs; nothing is written.
+
+    Without `enter`, what is inside of it is left out.
 
     Raises:
         Blocked: it cannot be worked on now.
@@ -76,12 +80,14 @@ async def plan_database(context: Context, key: Key, database: Object) -> Databas
     if owned is Ownership.ABSENT:
         allowed = DatabaseClusterSpec.parse(cluster["spec"])
         await check_creation(context, key, spec, allowed, link=link)
-    seen = await look_inside(link, observed, spec)
+    seen = await look_inside(link, observed, spec) if enter else Seen(observed)
     declared = {extension.name for extension in spec.extensions}
     declared |= set(_held_entries(guarded.held, "extensions"))
     desired, pending = await _desire(
         context, key, spec, cluster, link=link, seen=seen, held=guarded.held
     )
+    if not enter:
+        desired = without_inside(desired)
     plan = Plan((*first, *diff(desired, seen.state).operations))
     return DatabasePlan(
         spec, link, owned, seen, desired, plan, pending, frozenset(declared)

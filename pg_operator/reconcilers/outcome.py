@@ -59,7 +59,9 @@ class Outcome:
     `retry` runs the key again after its backoff, `requeue_after` after that time;
     with neither, a wake or the resync does. `closed` are the databases in which a role
     may create less than before, `left` the groups whose rights it lost: no object says
-    that of it any more, and default privileges of others depend on it.
+    that of it any more, and default privileges of others depend on it. Where
+    `is_settled`, the rest is empty: what is stored is true as far as it was looked at,
+    which was not inside of databases.
     """
 
     conditions: tuple[Condition, ...] = ()
@@ -70,6 +72,7 @@ class Outcome:
     release: bool = False
     closed: frozenset[str] = frozenset()
     left: frozenset[str] = frozenset()
+    is_settled: bool = False
 
 
 class Objects(Protocol):

@@ -13,7 +13,14 @@ from pg_operator.plan.permissions import (
 )
 from pg_operator.plan.privileges import table_of
 from pg_operator.plan.scope import hold
-from pg_operator.plan.state import NOBODY, Dependencies, Mark, Pending, RoleState
+from pg_operator.plan.state import (
+    NOBODY,
+    Catalog,
+    Dependencies,
+    Mark,
+    Pending,
+    RoleState,
+)
 from pg_operator.postgres.errors import DatabaseRefused
 from pg_operator.postgres.observe_privileges import Holdings
 from pg_operator.reconcilers.context import Context
@@ -56,18 +63,23 @@ async def resolve_permissions(
     observed: RoleState,
     faulty: Sequence[Held] = (),
     others: Collection[str] = (),
+    enter: bool = True,
 ) -> Resolved:
     """Observe every database that the role has, had or wants grants in.
 
     What cannot be granted yet (a database, schema or table is missing, an entry is
     `faulty`) is pending, and what the role had there is left alone. What it may not
     have (any more) is left out, and so revoked. `others` are further databases to look
-    into, for a role that may hold nothing else.
+    into, for a role that may hold nothing else. Without `enter` all stay on record that
+    it was granted inside, and only what is granted on databases is looked at.
     """
     mark = observed.mark
     recorded: Grants = mark.scope if isinstance(mark, Mark) else frozenset()
     resolved = _leave_alone(faulty, recorded)
     for entry in await observe_entries(context, key, spec, link, recorded, others):
+        if not enter:
+            resolved |= _unentered(entry, recorded, link.server.version_number)
+            continue
         declared = NOBODY
         if entry.permission is not None and entry.source is not None:
             declared = await declared_creators(
@@ -137,6 +149,19 @@ async def _resolve_entry(
         )
         pending += missing
     return Resolved(grants, scope, pending, _ours_to_change(inside.holdings, grants))
+
+
+def _unentered(entry: Entry, recorded: Grants, version: int) -> Resolved:
+    """Resolve what is granted on a database itself."""
+    kept = entry.kept | hold(recorded, database=entry.database.name)
+    if entry.permission is None:
+        return Resolved(scope=kept, pending=entry.pending)
+    grants, missing = desired_grants(
+        entry.permission.model_copy(update={"schemas": ()}),
+        catalog=Catalog(entry.database.name, frozenset()),
+        server_version=version,
+    )
+    return Resolved(grants, kept, entry.pending + missing)
 
 
 def _ours_to_change(holdings: Holdings, wanted: Grants) -> Grants:

@@ -131,9 +131,16 @@ def _is_its_own(context: Context, key: Key, link: Link, observed: RoleState) -> 
 
 
 async def plan_role(
-    context: Context, key: Key, found: FoundRole, *, password: Password | None
+    context: Context,
+    key: Key,
+    found: FoundRole,
+    *,
+    password: Password | None,
+    enter: bool = True,
 ) -> RolePlan:
     """Find out what a role needs; nothing is written.
+
+    Without `enter`, what it has inside of databases is left as it is.
 
     Raises:
         Blocked: the DatabaseCluster went meanwhile.
@@ -150,6 +157,7 @@ async def plan_role(
         observed=observed,
         faulty=found.held,
         others=others,
+        enter=enter,
     )
     entitlements = Entitlements(
         await resolve_memberships(

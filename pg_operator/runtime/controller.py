@@ -8,6 +8,8 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
 from typing import Final, TypeVar
 
 from prometheus_client import CollectorRegistry
@@ -18,7 +20,7 @@ from pg_operator.kube.events import Events
 from pg_operator.kube.lease import LeaseLock
 from pg_operator.kube.transport import Transport
 from pg_operator.kube.watch import watch_secrets
-from pg_operator.reconcilers.outcome import Key
+from pg_operator.reconcilers.outcome import Key, Outcome
 from pg_operator.reconcilers.reconcile import Reconcilers
 from pg_operator.reconcilers.sweep import Sweeps
 from pg_operator.runtime.cache import Cache
@@ -41,6 +43,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 START_AGAIN_SECONDS: Final = 2.0
+# What one version left settled another one may see otherwise.
+VERSION: Final = version("pg-operator")
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -120,9 +124,11 @@ class Controller:
             on_add=metrics.added,
             on_retry=metrics.retried,
         )
+        # What the leader before left as it is to be, until something wakes it.
+        self._settled: set[Key] = set()
         self._feed = Feed(
             self._cache,
-            wake=self._queue.add,
+            wake=self._wake,
             operator_namespace=settings.reconcilers.namespace,
         )
         self._watches = Watches(self._feed.event)
@@ -202,13 +208,23 @@ class Controller:
             ExceptionGroup: with LeadershipLost, when another process may lead by now.
         """
         await elector.acquire()
+        settled_by = ""
+        if elector.settled_by == VERSION:
+            self._settled = self._queue.keys
         try:
             async with asyncio.TaskGroup() as group:
                 keeping = group.create_task(elector.keep())
                 await self._lead()
                 keeping.cancel()
+            if self._queue.is_settled:
+                settled_by = VERSION
         finally:
-            await elector.release()
+            await elector.release(settled_by=settled_by)
+
+    def _wake(self, key: Key, *, ahead: bool = False) -> None:
+        """Queue a key for a look at all of it."""
+        self._settled.discard(key)
+        self._queue.add(key, ahead=ahead)
 
     async def _lead(self) -> None:
         """Work until the queue is closed; what was seen before is in it already."""
@@ -218,7 +234,7 @@ class Controller:
             feed=self._feed,
             queue=self._queue,
             limits=self._limits,
-            reconcile=reconcilers.reconcile,
+            reconcile=partial(self._reconcile, reconcilers),
             kubernetes=self._kubernetes,
             events=Events(self._kubernetes),
             metrics=self._metrics,
@@ -226,7 +242,7 @@ class Controller:
         )
         sweeps = Sweeps(
             self._cache,
-            wake=self._queue.add,
+            wake=self._wake,
             interval=self._settings.sweep_interval,
             jitter=spread,
         )
@@ -246,12 +262,18 @@ class Controller:
             while (key := await self._queue.get()) is not None:
                 turns.create_task(worker.work(key))
 
+    def _reconcile(self, reconcilers: Reconcilers, key: Key) -> Awaitable[Outcome]:
+        """Look at a key that was taken from the queue."""
+        glance = key in self._settled
+        self._settled.discard(key)
+        return reconcilers.reconcile(key, glance=glance)
+
     async def _start_reconcilers(self) -> Reconcilers:
         return await Reconcilers.start(
             objects=self._cache,
             kubernetes=self._kubernetes,
             settings=self._settings.reconcilers,
-            wake=self._queue.add,
+            wake=self._wake,
             may_write=self._may_write,
         )
 

@@ -36,7 +36,9 @@ class Lock(Protocol):
     async def create(self, holder: str, *, seconds: float) -> Lease:
         """Make it, held."""
 
-    async def write(self, lease: Lease, holder: str, *, seconds: float) -> Lease:
+    async def write(
+        self, lease: Lease, holder: str, *, seconds: float, settled_by: str = ""
+    ) -> Lease:
         """Change what is as it was read."""
 
     async def next(self, lease: Lease, *, seconds: float) -> Lease | None:
@@ -64,6 +66,12 @@ class Elector:
         self._seen_at = 0.0
         self._is_stale = True
         self._renewed_at = float("-inf")
+        self._settled_by = ""
+
+    @property
+    def settled_by(self) -> str:
+        """What the leader before left as it gave the Lease up; empty if it did not."""
+        return self._settled_by
 
     def is_leading(self) -> bool:
         """Tell whether nobody else can have taken over yet."""
@@ -102,14 +110,19 @@ class Elector:
             except (KubernetesError, TimeoutError) as error:
                 logger.warning("Cannot renew the leadership: %s", error)
 
-    async def release(self) -> None:
-        """Let others take over at once; only after the last write."""
+    async def release(self, *, settled_by: str = "") -> None:
+        """Let others take over at once; only after the last write.
+
+        `settled_by` is for the next leader, and says that nothing was left to do.
+        """
         if self._lease is None or not self.is_leading():
             return
         self._renewed_at = float("-inf")
         try:
             async with asyncio.timeout(RETRY_SECONDS):
-                await self._lock.write(self._lease, "", seconds=1)
+                await self._lock.write(
+                    self._lease, "", seconds=1, settled_by=settled_by
+                )
         except (KubernetesError, TimeoutError) as error:
             logger.warning("Cannot give the leadership up: %s", error)
 
@@ -138,7 +151,10 @@ class Elector:
                 write = self._lock.write(
                     self._lease, self._identity, seconds=LEASE_SECONDS
                 )
+            left = "" if self._lease is None else self._lease.settled_by
             self._see(await write)
+        # A renewal finds none, and what was left stays what it was.
+        self._settled_by = left or self._settled_by
         self._renewed_at = sent_at
 
     async def _read(self) -> None:

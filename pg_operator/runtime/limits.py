@@ -8,12 +8,15 @@ from pg_operator.api.specs import DatabaseClusterSpec
 from pg_operator.api.values import LONGEST_RESYNC, SHORTEST_RESYNC, parse_duration
 from pg_operator.reconcilers.outcome import Key, Object
 from pg_operator.runtime.cache import Cache, cluster_of
+from pg_operator.runtime.jitter import next_turn
 
 DEFAULT_RESYNC: Final = str(DatabaseClusterSpec.model_fields["resync_interval"].default)
 DEFAULT_CONNECTIONS: Final = int(
     DatabaseClusterSpec.model_fields["max_connections"].default
 )
 CONNECTIONS_OF_A_KEY: Final = 2
+# A resync comes that much sooner or later than it is said to.
+RESYNC_SPREAD: Final = 0.2
 # The group of keys that belong to no server: probes, and objects that are gone.
 NO_SERVER: Final = ""
 
@@ -21,7 +24,7 @@ NO_SERVER: Final = ""
 class Limits:
     """Looks the limits up, as they are now; what is not valid counts as not written.
 
-    Intervals are multiplied with what `jitter` returns, a factor around 1.
+    Waits are multiplied with what `jitter` returns, a factor around 1.
     """
 
     def __init__(
@@ -71,7 +74,29 @@ class Limits:
         connections = limit if isinstance(limit, int) else DEFAULT_CONNECTIONS
         return max(1, connections // CONNECTIONS_OF_A_KEY)
 
-    def resync_interval(self, key: Key) -> timedelta:
+    def until_resync(self, key: Key, *, now: float) -> float:
+        """Return in how many seconds an object that is looked at `now` is so again.
+
+        Those that work in one database come together, so that it is entered once.
+        """
+        interval = self._resync_interval(key)
+        return next_turn(
+            self.place_of(key),
+            now=now,
+            least=(1 - RESYNC_SPREAD) * interval,
+            within=2 * RESYNC_SPREAD * interval,
+        )
+
+    def until_entered(self, key: Key, *, now: float) -> float:
+        """Return in how many seconds one is to be looked at that rests already."""
+        interval = self._resync_interval(key)
+        return next_turn(self.place_of(key), now=now, least=0, within=interval)
+
+    def spread(self, wait: timedelta) -> timedelta:
+        """Keep what waits for the same thing from coming back at the same moment."""
+        return wait * self._jitter()
+
+    def _resync_interval(self, key: Key) -> float:
         """Return how long an object may rest before it is looked at again."""
         cluster = key.name if key.kind == "DatabaseCluster" else self.group_of(key)
         text = self._spec_of(cluster).get("resyncInterval", DEFAULT_RESYNC)
@@ -79,11 +104,7 @@ class Limits:
             interval = parse_duration(str(text))
         except ValueError:
             interval = parse_duration(DEFAULT_RESYNC)
-        return min(max(interval, SHORTEST_RESYNC), LONGEST_RESYNC) * self._jitter()
-
-    def spread(self, wait: timedelta) -> timedelta:
-        """Keep what waits for the same thing from coming back at the same moment."""
-        return wait * self._jitter()
+        return min(max(interval, SHORTEST_RESYNC), LONGEST_RESYNC).total_seconds()
 
     def _spec_of(self, cluster: str) -> Object:
         obj = self._cache.get(Key("DatabaseCluster", "", cluster)) or {}

@@ -79,6 +79,11 @@ class Backlog(Generic[K]):
         return tuple(self._placed)
 
     @property
+    def is_settled(self) -> bool:
+        """Tell whether nothing waits or runs, and nothing that failed is left to do."""
+        return not (self._placed or self._running or self._failures)
+
+    @property
     def running(self) -> frozenset[K]:
         """The keys that were taken and are not done."""
         return frozenset(self._running)
@@ -195,6 +200,20 @@ class WorkQueue(Generic[K]):
         self._on_retry = on_retry
         self._changed = asyncio.Event()
         self._closed = False
+
+    def now(self) -> float:
+        """Return the time by the queue's clock, in seconds."""
+        return self._clock()
+
+    @property
+    def keys(self) -> set[K]:
+        """The keys that wait for their turn."""
+        return set(self._backlog.queued)
+
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether nothing is left to do, before or after a wait for a retry."""
+        return self._backlog.is_settled
 
     def add(self, key: K, *, ahead: bool = False) -> None:
         """Queue a key now, `ahead` of those of its group that are not."""

@@ -102,6 +102,11 @@ class Worker:
         if obj is None:
             self.queue.forget(key)
             return "success"
+        if outcome.is_settled:
+            self.queue.forget(key)
+            wait = self.limits.until_entered(key, now=self.queue.now())
+            self.queue.add_after(key, wait)
+            return "success"
         # Before anything can fail: the next outcome says it no more.
         self.feed.creates_less(obj, closed=outcome.closed, left=outcome.left)
         if outcome.release:
@@ -179,10 +184,11 @@ class Worker:
         self.queue.forget(key)
         if outcome.release:
             return "success"
-        pause = self.limits.resync_interval(key)
+        wait = self.limits.until_resync(key, now=self.queue.now())
         if outcome.requeue_after is not None:
-            pause = min(pause, self.limits.spread(outcome.requeue_after))
-        self.queue.add_after(key, pause.total_seconds())
+            again = self.limits.spread(outcome.requeue_after)
+            wait = min(wait, again.total_seconds())
+        self.queue.add_after(key, wait)
         return "success" if outcome.requeue_after is None else "requeue_after"
 
 

@@ -7,7 +7,9 @@ from functools import partial
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from tests.cluster.counts import wait_idle
 from tests.cluster.items import (
+    SCHEMA,
     create_items,
     delete_items,
     make_items,
@@ -16,6 +18,7 @@ from tests.cluster.items import (
 from tests.cluster.objects import (
     administer,
     connect_cluster,
+    connect_server,
     database_cluster,
     database_role,
     documents,
@@ -85,6 +88,36 @@ def test_leader_without_its_api_server_ends_and_its_successor_goes_on(
     create_items(kubectl, items[2:], cluster=namespace)
     wait_ready(kubectl, timeout=PATIENCE)
     assert [item.name for item in items if not is_as_declared(cluster, item)] == []
+
+
+def test_leader_that_ends_tells_the_next_one_that_nobody_need_be_entered(
+    cluster: LocalCluster, kubectl: Kubectl, namespace: str, leader: OperatorProcess
+) -> None:
+    """One that is killed does not, and what is in databases is looked at at once.
+
+    What shared catalogs show is looked at either way.
+    """
+    dsn = cluster.postgres.admin_dsn
+    connect_server(kubectl, namespace, dsn, resyncInterval="24h")
+    items = make_items(namespace, 2)
+    create_items(kubectl, items, cluster=namespace)
+    wait_ready(kubectl)
+    wait_idle(cluster)
+    item = items[0]
+    looks = {"databasecluster": 1, "database": 2, "databaserole": 2}
+    for end, is_seen_inside in ((leader.stop, False), (leader.kill, True)):
+        end()
+        administer(
+            cluster,
+            item.postgres_name,
+            f"REVOKE USAGE ON SCHEMA {SCHEMA} FROM {item.postgres_name}",
+            f"REVOKE CONNECT ON DATABASE {items[1].postgres_name}"
+            f" FROM {items[1].postgres_name}",
+        )
+        leader.start()
+        wait_idle(cluster, at_least=looks)
+        assert is_as_declared(cluster, item) is is_seen_inside
+        assert is_as_declared(cluster, items[1])
 
 
 @pytest.fixture

@@ -83,7 +83,14 @@ class Stage:
         self.cache.put(kind, {**obj, "metadata": metadata, "status": status})
         return Key(kind, namespace, name)
 
-    def say_ready(self, key: Key, *, is_ready: bool, reason: str = "") -> None:
+    def say_ready(
+        self,
+        key: Key,
+        *,
+        is_ready: bool,
+        reason: str = "",
+        status: Object = MappingProxyType({}),
+    ) -> None:
         """Have an object's status say whether it is Ready, as the runtime does."""
         obj = self.cache.get(key)
         assert obj is not None
@@ -91,6 +98,7 @@ class Stage:
         word = "True" if is_ready else "False"
         condition = {"type": "Ready", "status": word, "reason": reason}
         status = {
+            **status,
             "observedGeneration": obj["metadata"]["generation"],
             "conditions": [condition],
         }

@@ -43,7 +43,9 @@ class FakeLock:
             raise Conflict("there is one")
         return self._store(Lease(holder, "", 0))
 
-    async def write(self, lease: Lease, holder: str, *, seconds: float) -> Lease:
+    async def write(
+        self, lease: Lease, holder: str, *, seconds: float, settled_by: str = ""
+    ) -> Lease:
         """Change it unless it changed."""
         assert seconds == (LEASE if holder else 1)
         self._ask()
@@ -51,7 +53,7 @@ class FakeLock:
             raise NotFound("no lease")
         if self.lease.version != lease.version:
             raise Conflict("changed")
-        return self._store(replace(lease, holder=holder))
+        return self._store(replace(lease, holder=holder, settled_by=settled_by))
 
     async def next(self, lease: Lease, *, seconds: float) -> Lease | None:
         """Return what it became, or let the time pass."""
@@ -190,6 +192,30 @@ async def test_given_up_leadership_is_taken_without_waiting(scene: Scene) -> Non
     await other.acquire()
     assert scene.now == began
     assert (scene.holder, leader.is_leading()) == ("b", False)
+
+
+async def test_what_a_leader_leaves_is_for_the_next_one_only(scene: Scene) -> None:
+    first, second, third = (scene.candidate(name) for name in "abc")
+    await first.acquire()
+    assert first.settled_by == ""
+    await scene.keep(first, nothing, nothing)
+    await first.release(settled_by="1.2.3")
+    await second.acquire()
+    await scene.keep(second, nothing, nothing)
+    assert second.settled_by == "1.2.3"
+    await second.release()
+    await third.acquire()
+    assert third.settled_by == ""
+
+
+async def test_who_takes_over_from_a_dead_leader_is_left_nothing(scene: Scene) -> None:
+    first, second, third = (scene.candidate(name) for name in "abc")
+    await first.acquire()
+    await first.release(settled_by="1.2.3")
+    await second.acquire()
+    scene.meanwhile = [nothing] * 9
+    await third.acquire()
+    assert third.settled_by == ""
 
 
 async def test_errors_of_the_api_server_do_not_prolong_a_dead_leaders_time(

@@ -1,6 +1,5 @@
 """What a DatabaseCluster's spec says about the pace of work."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -60,20 +59,38 @@ def test_limit_leaves_each_key_two_of_the_clusters_connections(
         pytest.param("soon", 600, id="the-default-for-what-is-no-duration"),
     ],
 )
-def test_resync_interval_is_the_clusters(text: str, seconds: int) -> None:
-    interval = timedelta(seconds=seconds)
-    assert limits({"resyncInterval": text}).resync_interval(cluster_key()) == interval
-    own = limits({"resyncInterval": text}).resync_interval(database_key("orders"))
-    assert own == interval
+def test_resync_comes_at_the_clusters_interval_give_or_take_a_fifth(
+    text: str, seconds: int
+) -> None:
+    pace = limits({"resyncInterval": text})
+    for key in (cluster_key(), database_key("orders")):
+        for now in (0.0, 0.3 * seconds, 12345.6):
+            wait = pace.until_resync(key, now=now)
+            assert 0.8 * seconds <= wait <= 1.2 * seconds
+            assert 0 <= pace.until_entered(key, now=now) <= seconds
 
 
-def test_resync_interval_without_a_cluster_is_the_default() -> None:
-    assert limits().resync_interval(database_key("lost")) == timedelta(minutes=10)
+def test_resync_without_a_cluster_comes_at_the_default_interval() -> None:
+    wait = limits().until_resync(database_key("lost"), now=7.0)
+    assert 0.8 * 600 <= wait <= 1.2 * 600
 
 
-def test_resync_interval_is_multiplied_with_the_jitter() -> None:
-    interval = limits(jitter=1.2).resync_interval(cluster_key())
-    assert interval == timedelta(minutes=12)
+def test_resyncs_in_one_database_come_together_and_others_at_other_times() -> None:
+    cache = Cache()
+    cache.put("Database", a_database("orders"))
+    cache.put("DatabaseRole", a_role("app", "orders"))
+    cache.put("Database", a_database("bills"))
+    pace = Limits(cache, workers=32, jitter=lambda: 1.0)
+    orders, app, bills = (
+        now + pace.until_resync(key, now=now)
+        for key, now in (
+            (database_key("orders"), 100.0),
+            (role_key("app"), 101.5),
+            (database_key("bills"), 100.0),
+        )
+    )
+    assert orders == pytest.approx(app)
+    assert abs(bills - orders) > 1
 
 
 def test_place_is_the_database_that_is_entered() -> None:

@@ -231,6 +231,20 @@ def test_one_keys_failures_do_not_slow_another() -> None:
     assert backlog.retry(("a", 2), now=0) == 1
 
 
+def test_queue_is_settled_when_nothing_waits_runs_or_failed() -> None:
+    backlog = a_backlog()
+    backlog.add(("a", 1))
+    assert not backlog.is_settled
+    backlog.take()
+    assert not backlog.is_settled
+    backlog.retry(("a", 1), now=0)
+    backlog.done(("a", 1))
+    assert not backlog.is_settled
+    backlog.forget(("a", 1))
+    backlog.add_after(("a", 1), 600, now=0)
+    assert backlog.is_settled
+
+
 def test_delayed_key_runs_at_its_earliest_moment() -> None:
     backlog = a_backlog()
     backlog.add_after(("a", 1), 10, now=0)

@@ -306,12 +306,26 @@ async def test_quiet_object_is_looked_at_every_resync_interval(bed: Bed) -> None
     bed.store("Database", a_database("orders"))
     await bed.settle()
     bed.reconciled.clear()
-    bed.clock.time = 29.9
+    bed.clock.time = 23.9
     await bed.settle()
     assert bed.reconciled == []
-    bed.clock.time = 30
+    bed.clock.time = 36
     await bed.settle()
     assert set(bed.reconciled) == {cluster_key(), ORDERS}
+
+
+async def test_settled_object_is_left_alone_until_its_turn_within_the_interval(
+    bed: Bed,
+) -> None:
+    bed.store("DatabaseCluster", a_cluster())
+    bed.store("Database", a_database("orders"))
+    bed.script[ORDERS] = Outcome(is_settled=True)
+    await bed.settle()
+    assert bed.server.writes == []
+    bed.reconciled.clear()
+    bed.clock.time += 600
+    await bed.settle()
+    assert ORDERS in bed.reconciled
 
 
 async def test_outcome_may_ask_for_an_earlier_look(bed: Bed) -> None:
