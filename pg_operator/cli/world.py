@@ -203,6 +203,7 @@ async def _context(
             keyring=keyring,
             owner_id=owner_id,
             now=lambda: datetime.now(UTC),
+            creates_less=lambda *_, **__: None,
         )
     finally:
         await servers.close()

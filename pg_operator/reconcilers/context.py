@@ -11,7 +11,13 @@ from pg_operator.kube.client import Kubernetes
 from pg_operator.plan.state import Claimant
 from pg_operator.postgres.marks import Keyring
 from pg_operator.reconcilers.foresight import Foresight
-from pg_operator.reconcilers.outcome import Key, Object, Objects, annotation_of
+from pg_operator.reconcilers.outcome import (
+    CreatesLess,
+    Key,
+    Object,
+    Objects,
+    annotation_of,
+)
 from pg_operator.reconcilers.progress import Blocked
 from pg_operator.reconcilers.servers import Servers
 from pg_operator.reconcilers.witness import Witness
@@ -33,6 +39,7 @@ class Context:
     keyring: Keyring
     owner_id: str
     now: Callable[[], datetime]
+    creates_less: CreatesLess
     witness: Witness = field(default_factory=Witness)
     foresight: Foresight = field(default_factory=Foresight)
 

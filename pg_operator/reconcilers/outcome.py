@@ -1,6 +1,6 @@
 """What a reconciler returns, and what it is given to look things up with."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple, Protocol
@@ -57,11 +57,8 @@ class Outcome:
     `conditions` and `status` (every other status field; None removes one) are stored by
     one PATCH if they differ from what is stored. `release` removes our finalizer.
     `retry` runs the key again after its backoff, `requeue_after` after that time;
-    with neither, a wake or the resync does. `closed` are the databases in which a role
-    may create less than before, `left` the groups whose rights it lost: no object says
-    that of it any more, and default privileges of others depend on it. Where
-    `is_settled`, the rest is empty: what is stored is true as far as it was looked at,
-    which was not inside of databases.
+    with neither, a wake or the resync does. Where `is_settled`, the rest is empty: what
+    is stored is true as far as it was looked at, which was not inside of databases.
     """
 
     conditions: tuple[Condition, ...] = ()
@@ -70,8 +67,6 @@ class Outcome:
     requeue_after: timedelta | None = None
     retry: bool = False
     release: bool = False
-    closed: frozenset[str] = frozenset()
-    left: frozenset[str] = frozenset()
     is_settled: bool = False
 
 
@@ -99,3 +94,16 @@ class Wake(Protocol):
 
     def __call__(self, key: Key, /, *, ahead: bool = False) -> None:
         """Queue it."""
+
+
+class CreatesLess(Protocol):
+    """Wakes those whose default privileges are there for what a role creates.
+
+    `closed` are the databases in which it may create less than before, `left` the
+    groups whose rights it lost: no object says that of it any more.
+    """
+
+    def __call__(
+        self, role: Object, /, *, closed: Collection[str], left: Collection[str]
+    ) -> None:
+        """Wake them."""

@@ -30,6 +30,7 @@ from pg_operator.reconcilers.deletion_planning import (
 from pg_operator.reconcilers.glance import SETTLED, is_settled
 from pg_operator.reconcilers.keys import load_keyring
 from pg_operator.reconcilers.outcome import (
+    CreatesLess,
     Event,
     Key,
     Object,
@@ -78,6 +79,7 @@ class Reconcilers:
         kubernetes: Kubernetes,
         settings: Settings,
         wake: Wake,
+        creates_less: CreatesLess,
         may_write: Callable[[], bool],
     ) -> Self:
         """Read the operator's keys and identity, and be ready to reconcile.
@@ -103,6 +105,7 @@ class Reconcilers:
                 keyring=await load_keyring(kubernetes, settings.namespace),
                 owner_id=await kubernetes.kube_system_uid(),
                 now=lambda: datetime.now(UTC),
+                creates_less=creates_less,
             ),
             settings,
         )

@@ -58,12 +58,7 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
         password = None
     planned = await plan_role(context, key, found, password=password)
     plan, resolved = planned.plan, planned.resolved
-    applied = await apply(
-        plan,
-        server=link.server,
-        connections=link.connections,
-        keyring=context.keyring,
-    )
+    applied = await _apply(context, role, found, plan)
     oid, dependencies = observed.oid, found.dependencies
     if not observed.exists:
         created, dependencies = await observe_shared_role(context, link, spec.role_name)
@@ -86,9 +81,7 @@ async def reconcile_role(context: Context, key: Key, role: Object) -> Outcome:
         adopted = f"Took over role '{spec.role_name}'"
         events = [Event("Normal", "RoleAdopted", adopted), *events]
     pending = (*resolved.pending, *applied.pending)
-    outcome = _outcome(role, binding, pending, status=status, events=events)
-    left = groups_left(plan, {membership.role for membership in observed.memberships})
-    return replace(outcome, closed=databases_closed(plan), left=left)
+    return _outcome(role, binding, pending, status=status, events=events)
 
 
 async def _take_away(
@@ -100,26 +93,41 @@ async def _take_away(
     """
     planned = await plan_role(context, key, found, password=None)
     plan, resolved = planned.plan, planned.resolved
-    applied = await apply(
-        plan,
-        server=found.link.server,
-        connections=found.link.connections,
-        keyring=context.keyring,
-    )
+    applied = await _apply(context, role, found, plan)
     outcome = why.outcome(role)
     events: list[Event] = []
     if applied.statements:
         events = _events(plan, found.spec.role_name, created=False)
-    groups = {membership.role for membership in found.observed.memberships}
     return replace(
         outcome,
         # What is not its any more, it is told nothing of.
         status={"grants": _grants_status(replace(resolved, pending=()), applied)},
         events=(*events, *outcome.events),
         requeue_after=LOOK_AGAIN if resolved.pending or applied.pending else None,
-        closed=databases_closed(plan),
-        left=groups_left(plan, groups),
     )
+
+
+async def _apply(
+    context: Context, role: Object, found: FoundRole, plan: Plan
+) -> Applied:
+    """Apply a plan, and wake those who look at what the role may create.
+
+    Raises:
+        PostgresError: the server refused something, and maybe not all of it.
+    """
+    groups = {membership.role for membership in found.observed.memberships}
+    try:
+        return await apply(
+            plan,
+            server=found.link.server,
+            connections=found.link.connections,
+            keyring=context.keyring,
+        )
+    finally:
+        # What is committed before it fails is in no later plan.
+        context.creates_less(
+            role, closed=databases_closed(plan), left=groups_left(plan, groups)
+        )
 
 
 def _outcome(

@@ -274,6 +274,7 @@ class Controller:
             kubernetes=self._kubernetes,
             settings=self._settings.reconcilers,
             wake=self._wake,
+            creates_less=self._feed.creates_less,
             may_write=self._may_write,
         )
 

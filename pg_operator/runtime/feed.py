@@ -1,6 +1,6 @@
 """Where watches, lists and our own writes meet: cache first, then the wakes."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from pg_operator.reconcilers.outcome import Object, Wake
 from pg_operator.runtime.cache import Cache, Change
@@ -55,9 +55,9 @@ class Feed:
             self._wake(key, ahead=is_listed)
 
     def creates_less(
-        self, role: Object, *, closed: Iterable[str], left: Iterable[str]
+        self, role: Object, /, *, closed: Collection[str], left: Collection[str]
     ) -> None:
-        """Take in where a role's last reconcile kept it from creating objects."""
+        """Take in where a role is kept from creating objects from now on."""
         for key in sorted(creator_wakes(role, self._cache, closed=closed, left=left)):
             self._wake(key, ahead=True)
 

@@ -107,8 +107,6 @@ class Worker:
             wait = self.limits.until_entered(key, now=self.queue.now())
             self.queue.add_after(key, wait)
             return "success"
-        # Before anything can fail: the next outcome says it no more.
-        self.feed.creates_less(obj, closed=outcome.closed, left=outcome.left)
         if outcome.release:
             await self._set_finalizers(key, obj, _released)
         else:

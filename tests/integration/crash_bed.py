@@ -136,6 +136,7 @@ class Process:
             kubernetes=self._api,
             settings=Settings(namespace=OPERATOR, allow_loopback_servers=True),
             wake=self._queue.add,
+            creates_less=self._feed.creates_less,
             may_write=lambda: True,
         )
         worker = Worker(

@@ -1,7 +1,7 @@
 """Reconcilers on a real server, with objects and Secrets in memory."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, cast
@@ -32,6 +32,8 @@ class Stage:
         self._version = 0
         self.crds_are_going = False
         self.uid_prefix = "uid-of"
+        # Where the last reconciled role creates less: databases, and groups it left.
+        self.stopped: tuple[set[str], set[str]] = (set(), set())
         self.settings = Settings(namespace=OPERATOR, allow_loopback_servers=True)
         kubernetes = cast("Kubernetes", self)
         self.context = Context(
@@ -46,7 +48,14 @@ class Stage:
             keyring=Keyring.from_secret(Keyring.generate()),
             owner_id="this-cluster",
             now=lambda: self.now,
+            creates_less=self.creates_less,
         )
+
+    def creates_less(
+        self, _: Object, /, *, closed: Collection[str], left: Collection[str]
+    ) -> None:
+        """Take note of what others are woken for."""
+        self.stopped = ({*closed}, {*left})
 
     async def read_secret(self, namespace: str, name: str) -> SecretData | None:
         """Return a Secret of this stage."""

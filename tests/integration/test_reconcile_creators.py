@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from pg_operator.reconcilers.outcome import Outcome
 from tests.integration.postgres_bed import Bed
 from tests.integration.reconcile_bed import MAIN, Stage
 
@@ -20,13 +19,19 @@ class Scene:
         self.bed = bed
         self.database = bed.name("db")
 
-    async def apply(self, role: str, **spec: Any) -> Outcome:
-        """Make a role true."""
+    async def apply(self, role: str, **spec: Any) -> tuple[set[str], set[str]]:
+        """Make a role true; return the databases where, and groups by which, it stops.
+
+        Stops creating, that is.
+        """
+        assert await self.reconcile(role, **spec) == "Reconciled"
+        return self.stage.stopped
+
+    async def reconcile(self, role: str, **spec: Any) -> str:
+        """Reconcile a role, and return the reason of its Ready condition."""
         document = {**MAIN, "roleName": self.bed.name(role), **spec}
         key = self.stage.put("DatabaseRole", role, document, namespace="shop")
-        reason, message, outcome = await self.stage.reconcile(key)
-        assert reason == "Reconciled", message
-        return outcome
+        return (await self.stage.reconcile(key))[0]
 
     def permitted(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Return a spec with one permission."""
@@ -38,11 +43,6 @@ class Scene:
         async with self.bed.connections.session(self.database) as connection:
             cursor = await connection.execute(CREATORS)
             return {name for (name,) in await cursor.fetchall()}
-
-
-def stopped(outcome: Outcome) -> tuple[set[str], set[str]]:
-    """Return the databases and the groups that a role creates less in or by."""
-    return {*outcome.closed}, {*outcome.left}
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ async def test_role_that_loses_create_says_in_which_database(
     assert group in await scene.creators()
     using = {"name": "app", "privileges": ["USAGE"]}
     left = scene.permitted(using) if is_kept else {}
-    outcome = await scene.apply("group", login=False, **left)
-    assert stopped(outcome) == ({scene.database}, set())
+    stopped = await scene.apply("group", login=False, **left)
+    assert stopped == ({scene.database}, set())
     assert group not in await scene.creators()
 
 
@@ -75,13 +75,13 @@ async def test_role_that_leaves_a_group_says_which(scene: Scene, bed: Bed) -> No
     assert await scene.creators() >= {group, member}
     if bed.server.version_number >= 160000:
         kept = [{"role": group, "inherit": False}]
-        outcome = await scene.apply("member", memberOf=kept)
-        assert stopped(outcome) == (set(), {group})
+        stopped = await scene.apply("member", memberOf=kept)
+        assert stopped == (set(), {group})
         assert member not in await scene.creators()
         await scene.apply("member", memberOf=[{"role": group}])
         assert member in await scene.creators()
-    outcome = await scene.apply("member")
-    assert stopped(outcome) == (set(), {group})
+    stopped = await scene.apply("member")
+    assert stopped == (set(), {group})
     assert member not in await scene.creators()
     assert group in await scene.creators()
 
@@ -90,9 +90,30 @@ async def test_role_that_creates_as_before_says_nothing(scene: Scene, bed: Bed) 
     group = bed.name("group")
     joined = {"memberOf": [{"role": group}]}
     for _ in range(2):
-        outcome = await scene.apply("member", **joined)
-        assert stopped(outcome) == (set(), set())
+        stopped = await scene.apply("member", **joined)
+        assert stopped == (set(), set())
     using = scene.permitted({"name": "app", "privileges": ["USAGE"]})
     for spec in ({**joined, **using}, joined):
-        outcome = await scene.apply("member", **spec)
-        assert stopped(outcome) == (set(), set())
+        stopped = await scene.apply("member", **spec)
+        assert stopped == (set(), set())
+
+
+async def test_role_that_loses_create_says_so_also_when_it_fails_elsewhere(
+    scene: Scene, bed: Bed
+) -> None:
+    group, other = bed.name("group"), bed.name("other")
+    listed = {**MAIN, "name": other, "schemas": [{"name": "app"}]}
+    database = scene.stage.put("Database", "other", listed, namespace="shop")
+    assert (await scene.stage.reconcile(database))[0] == "Reconciled"
+    await bed.execute("CREATE TABLE app.orders ()", database=other)
+    creating = scene.permitted({"name": "app", "privileges": ["USAGE", "CREATE"]})
+    tables = [{"name": "orders", "privileges": ["SELECT"]}]
+    reading = {"database": other, "schemas": [{"name": "app", "tables": tables}]}
+    wanted = [*creating["permissions"], reading]
+    await scene.apply("group", login=False, permissions=wanted)
+    assert group in await scene.creators()
+    async with bed.connections.session(other) as connection, connection.transaction():
+        await connection.execute("LOCK TABLE app.orders IN ACCESS EXCLUSIVE MODE")
+        assert await scene.reconcile("group", login=False) == "ServerBusy"
+    assert scene.stage.stopped == ({scene.database}, set())
+    assert group not in await scene.creators()

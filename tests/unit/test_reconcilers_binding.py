@@ -49,7 +49,9 @@ class Bed:
         """What reconcilers are given; the server is not asked for anything here."""
         absent: Any = None
         store: Any = self.store
-        return Context(self.cache, store, absent, self.keyring, "me", lambda: NOW)
+        return Context(
+            self.cache, store, absent, self.keyring, "me", lambda: NOW, absent
+        )
 
     async def bind(self, *, rotate: str | None = None, **fields: Any) -> Binding:
         """Reconcile once, and store what the status would say."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -72,11 +71,9 @@ async def test_echo_of_our_own_write_wakes_nobody(bed: Bed) -> None:
     assert bed.backlog.queued == ()
 
 
-@pytest.mark.parametrize("is_away", [False, True])
 async def test_role_that_creates_less_wakes_who_is_granted_all_there_will_be(
-    bed: Bed, *, is_away: bool
+    bed: Bed,
 ) -> None:
-    """Whether its own status can be written or not: it says so only once."""
     reader = a_role("reader")
     tables = [{"name": "*", "privileges": ["SELECT"]}]
     schemas = [{"name": "app", "tables": tables}]
@@ -85,11 +82,9 @@ async def test_role_that_creates_less_wakes_who_is_granted_all_there_will_be(
     writer = bed.store("DatabaseRole", a_role("writer", "stock"))
     await bed.settle()
     bed.reconciled.clear()
-    bed.script[writer] = replace(READY, closed=frozenset({"orders"}))
-    bed.server.is_away = is_away
-    bed.queue.add(writer)
+    bed.feed.creates_less(bed.server.objects[writer], closed={"orders"}, left=set())
     await bed.settle()
-    assert bed.reconciled == [writer, role_key("reader")]
+    assert bed.reconciled == [role_key("reader")]
 
 
 async def test_own_write_wakes_who_waited_for_it(bed: Bed) -> None:
