@@ -55,7 +55,9 @@ async def _is_database_settled(context: Context, key: Key, database: Object) -> 
 
 async def _is_role_settled(context: Context, key: Key, role: Object) -> bool:
     found = await find_role(context, key, role)
-    if not found.observed.exists or not _is_same(found.observed.oid, role):
+    if found.refused is not None or not found.observed.exists:
+        return False
+    if not _is_same(found.observed.oid, role):
         return False
     binding = await reconcile_binding(context, key, role, found.spec, found.link)
     if binding.problem is not None or isinstance(binding.password, Blocked):
