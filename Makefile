@@ -99,7 +99,7 @@ bench: build ## Measure latency and throughput against plain SQL.
 	@$(PY) -m tests.bench
 
 .PHONY: soak
-soak: build ## Soak for MINUTES (30) in random work, drift, kills and outages.
+soak: build ## Soak for MINUTES (30) in random work, drift and accidents.
 	@$(PY) -m tests.soak --minutes $(MINUTES)
 
 .PHONY: docs

@@ -10,6 +10,7 @@ from tests.bench import (
     admission,
     failover,
     items,
+    mass,
     memory,
     privileges,
     restart,
@@ -44,6 +45,15 @@ def _restart(progress: Progress, options: argparse.Namespace) -> str:
     return restart.measure(progress, rounds=options.rounds, databases=options.databases)
 
 
+def _mass(progress: Progress, options: argparse.Namespace) -> str:
+    return mass.measure(
+        progress,
+        rounds=options.rounds,
+        databases=options.databases,
+        roles=options.sharing,
+    )
+
+
 def _memory(progress: Progress, options: argparse.Namespace) -> str:
     return memory.measure(progress, held=options.held)
 
@@ -64,6 +74,7 @@ PARTS: Final[Mapping[str, Callable[[Progress, argparse.Namespace], str]]] = {
     "items": _items,
     "objects": _objects,
     "restart": _restart,
+    "mass": _mass,
     "memory": _memory,
     "steady": _steady,
     "failover": _failover,
@@ -110,6 +121,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--servers", type=int, default=20, help="of which one hangs (%(default)s)"
+    )
+    parser.add_argument(
+        "--sharing", type=int, default=200, help="roles of one Secret (%(default)s)"
     )
     parser.add_argument("--singly", type=int, default=30, help="items (%(default)s)")
     parser.add_argument("--creates", type=int, default=1000, help="(%(default)s)")

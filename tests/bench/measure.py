@@ -3,8 +3,8 @@
 import asyncio
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -72,6 +72,19 @@ class AtOnce:
         return self.seconds / self.floor_seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """The deletion of everything: seconds until all was gone, and the costs.
+
+    The floor drops on 4 connections while one client deletes objects that nobody holds.
+    """
+
+    floor_seconds: float
+    floor_cost: Cost
+    seconds: float
+    cost: Cost
+
+
 @dataclass(slots=True)
 class Bench:
     """Measures on a bed, where `namespace` is empty and its DatabaseCluster Ready."""
@@ -129,6 +142,23 @@ class Bench:
         self.delete_all()
         return costs
 
+    def delete_at_once(self, count: int, *, logins: int) -> Deletion:
+        """Measure the deletion of that many orders; leave nothing."""
+        orders = make_orders("f", count, logins=logins)
+        with self._nobody_works():
+            asyncio.run(self._store(orders))
+            with counted_floor(self.bed) as floor_cost:
+                begun = time.perf_counter()
+                asyncio.run(self._drop(orders))
+                floor_seconds = time.perf_counter() - begun
+        asyncio.run(self.create(make_orders("x", count, logins=logins)))
+        self.settle()
+        with counted_cost(self.bed) as cost:
+            begun = time.perf_counter()
+            self.delete_all()
+            seconds = time.perf_counter() - begun
+        return Deletion(floor_seconds, floor_cost, seconds, cost)
+
     async def create(self, orders: Sequence[Order]) -> Created:
         """Create orders and wait until all are Ready."""
         async with self._client() as client:
@@ -148,16 +178,27 @@ class Bench:
         return self.bed.postgres.admin_dsn
 
     def _floor(self, orders: Sequence[Order]) -> tuple[float, Cost]:
+        with self._nobody_works():
+            with counted_floor(self.bed) as cost:
+                seconds = asyncio.run(self._store(orders))
+            asyncio.run(self._drop(orders))
+        return seconds, cost
+
+    @contextmanager
+    def _nobody_works(self) -> Iterator[None]:
+        """Have neither a controller nor admission in the block."""
         self.settle()
         self.bed.controller.stop()
         try:
-            with without_admission(self.bed.kubectl), counted_floor(self.bed) as cost:
-                seconds = asyncio.run(self._store(orders))
-            floor.drop(self._dsn, orders)
-            asyncio.run(self._delete_all())
+            with without_admission(self.bed.kubectl):
+                yield
         finally:
             self.bed.controller.start()
-        return seconds, cost
+
+    async def _drop(self, orders: Sequence[Order]) -> None:
+        await asyncio.gather(
+            asyncio.to_thread(floor.drop, self._dsn, orders), self._delete_all()
+        )
 
     async def _store(self, orders: Sequence[Order]) -> float:
         async with self._client() as client:

@@ -6,13 +6,11 @@ deleted, until the controller has met it a few times.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from threading import Event
 from typing import Final
 
 import psycopg
@@ -33,24 +31,12 @@ from tests.cluster.standing import (
     names,
     roles,
 )
-from tests.localcluster.api_proxy import (
-    Answer,
-    Asked,
-    Front,
-    cut_at_once,
-    cut_midway,
-    expire,
-    fronted,
-    hang,
-    lose,
-    refuse,
-)
+from tests.localcluster.api_faults import FAULTS, Fault
+from tests.localcluster.api_proxy import Front, fronted
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.kubectl import Kubectl
-from tests.localcluster.operator import OperatorProcess
 from tests.localcluster.probes import wait_until
 
-ENOUGH: Final = 3
 LIMIT: Final = 7
 PATIENCE: Final = 100
 # What a controller may ask for in a second whatever happens, and at once.
@@ -60,90 +46,6 @@ BURST: Final = 100
 MOST_STATUS_WRITES: Final = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """How something goes wrong, ends, and whether it was noticed since it began."""
-
-    begin: Callable[[Front], None]
-    end: Callable[[Front], None]
-    is_met: Callable[[Front], bool] = lambda _: True
-
-
-def answers(
-    which: Callable[[Asked], bool], how: Answer, *, enough: int = ENOUGH
-) -> Fault:
-    """Answer some requests otherwise, and let watches and lists begin anew."""
-
-    def begin(front: Front) -> None:
-        # Every page has one object, so that lists have more than one.
-        front.proxy.page = 1
-        front.proxy.trouble(which, how)
-        front.proxy.drop_watches()
-
-    def end(front: Front) -> None:
-        front.proxy.end_trouble()
-        front.proxy.page = 0
-
-    return Fault(begin, end, lambda front: front.proxy.met >= enough)
-
-
-def wire(fault: str) -> Fault:
-    """Break the wire; connections are what shows that it was noticed."""
-    return Fault(
-        lambda front: setattr(front.wire, "fault", fault),
-        lambda front: setattr(front.wire, "fault", "none"),
-    )
-
-
-def slow(front: Front) -> None:
-    """Let every piece of what is said take its time."""
-    front.wire.delay = 0.1
-
-
-def quick(front: Front) -> None:
-    """Let nothing take longer than it must."""
-    front.wire.delay = 0.0
-
-
-def is_any(_: Asked) -> bool:
-    """Tell of every request that it is meant."""
-    return True
-
-
-def is_write(asked: Asked) -> bool:
-    """Tell whether something is to change."""
-    return asked.writes
-
-
-def is_watch(asked: Asked) -> bool:
-    """Tell whether it is a watch."""
-    return asked.watches
-
-
-FAULTS: Final = {
-    "refused": wire("refused"),
-    "silent": wire("silent"),
-    "slow": Fault(slow, quick),
-    "cut": Fault(lambda front: front.wire.cut(), lambda front: front.wire.cut()),
-    "answers cut midway": answers(lambda a: not a.watches, cut_midway),
-    "watches cut as they begin": answers(is_watch, cut_at_once),
-    "answers lost": answers(is_write, lose),
-    "writes hang": answers(is_write, hang),
-    "429": answers(is_any, refuse(429, retry_after=2)),
-    "409 at writes": answers(is_write, refuse(409)),
-    "410 at watches": answers(is_watch, expire),
-    # Each watch is told so once, and then its list.
-    "410 between pages": answers(
-        lambda a: a.watches or a.continues, expire, enough=3 * ENOUGH
-    ),
-    "500": answers(is_any, refuse(500)),
-    "503": answers(is_any, refuse(503)),
-    "half-open": wire("half-open"),
-    "watches dropped": Fault(
-        lambda front: front.proxy.drop_watches(),
-        lambda front: front.proxy.drop_watches(),
-    ),
-}
 # Each watch finds out only by its silence, after more than a minute.
 SLOW: Final = (pytest.mark.slow, pytest.mark.timeout(700))
 
@@ -162,30 +64,12 @@ def front(
         led = cluster.add_controller("controller-led", kubeconfig=front.kubeconfig)
         cluster.controller = led
         try:
-            with kept_running(led):
+            with led.kept_running():
                 yield front
         finally:
             led.stop()
             cluster.controller = alone
             alone.start()
-
-
-@contextmanager
-def kept_running(process: OperatorProcess) -> Iterator[None]:
-    """Start a process again whenever it has ended, as a kubelet does."""
-    over = Event()
-
-    def keep() -> None:
-        while not over.wait(1):
-            process.start()
-
-    with ThreadPoolExecutor(1) as beside:
-        keeping = beside.submit(keep)
-        try:
-            yield
-        finally:
-            over.set()
-    keeping.result()
 
 
 @pytest.fixture

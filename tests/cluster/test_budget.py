@@ -139,7 +139,40 @@ def test_restart_writes_nothing(
     wait_ready(kubectl, timeout=600)
     wait_idle(cluster)
 
-    everything = {"databasecluster": 1, "database": count, "databaserole": count}
+    assert_restart_writes_nothing(cluster, databases=count, roles=count)
+    delete_items(kubectl, timeout=600)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_start_with_three_thousand_objects_writes_nothing(
+    cluster: LocalCluster, kubectl: Kubectl, namespace: str
+) -> None:
+    """Most of them are roles, which take no room on the disk."""
+    items = make_items(namespace, 30)
+    further = [
+        database_role(f"{item.name}-{number}", namespace, permissions=[permission])
+        for item in items
+        for permission in [{"database": item.postgres_name, "privileges": ["CONNECT"]}]
+        for number in range(98)
+    ]
+    connect_cluster(cluster, kubectl, namespace)
+    create_items(kubectl, items, cluster=namespace)
+    kubectl.run("create", "--filename=-", input=documents(*further), timeout=600)
+    wait_ready(kubectl, timeout=600)
+    wait_idle(cluster)
+
+    roles = len(items) + len(further)
+    assert len(items) + roles == 3000
+    assert_restart_writes_nothing(cluster, databases=len(items), roles=roles)
+    delete_items(kubectl, timeout=600)
+
+
+def assert_restart_writes_nothing(
+    cluster: LocalCluster, *, databases: int, roles: int
+) -> None:
+    """Assert that a controller that begins anew reads everything and writes nothing."""
+    everything = {"databasecluster": 1, "database": databases, "databaserole": roles}
     with counted_writes(cluster) as writes, counted_statements(cluster) as statements:
         cluster.controller.restart()
         wait_idle(cluster, at_least=everything, timeout=300)
@@ -148,7 +181,6 @@ def test_restart_writes_nothing(
     assert writes.events == 0
     assert statements.written == {}
     assert statements.transaction_ids == 0
-    delete_items(kubectl, timeout=600)
 
 
 def test_resync_without_drift_writes_nothing(

@@ -2,11 +2,14 @@
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 
 from tests.localcluster.certificates import issue_for
-from tests.localcluster.processes import Component, Process, Supervisor
+from tests.localcluster.processes import BedError, Component, Process, Supervisor
 
 HOST = "127.0.0.1"
 CONTROLLER = "controller"
@@ -69,6 +72,25 @@ class OperatorProcess:
         """End it with SIGTERM, start it again and wait until it is ready."""
         self.stop()
         self.start()
+
+    @contextmanager
+    def kept_running(self) -> Iterator[None]:
+        """Start it again in the block whenever it has ended, as a kubelet does."""
+        over = Event()
+
+        def keep() -> None:
+            while not over.wait(1):
+                # It may end, or be ended, before it is ready.
+                with suppress(BedError):
+                    self.start()
+
+        with ThreadPoolExecutor(1) as beside:
+            keeping = beside.submit(keep)
+            try:
+                yield
+            finally:
+                over.set()
+        keeping.result()
 
     def _send(self, number: int) -> None:
         process = self._running()

@@ -1,31 +1,46 @@
-"""What happens in a soak: people's work, drift by hand, and accidents."""
+"""What people do in a soak: their work, and drift by hand."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from threading import Event
 from typing import Any, Final
 
 import psycopg
 
 from tests.cluster.objects import administer, documents
+from tests.localcluster.api_proxy import Front
 from tests.localcluster.cluster import LocalCluster
+from tests.localcluster.faults import Wire
 from tests.localcluster.kubectl import Kubectl
+from tests.localcluster.operator import OperatorProcess
 from tests.localcluster.probes import wait_until
 from tests.soak.model import MOST_DATABASES, MOST_ROLES, SCHEMA, Model
 
 # An API server whose webhook is away refuses; whoever applies tries again.
 PATIENCE: Final = 60.0
-LONGEST_OUTAGE: Final = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One of the controllers of an election, and how it reaches the API server."""
+
+    name: str
+    process: OperatorProcess
+    front: Front
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A bed with its DatabaseCluster, and the model that its objects follow."""
+    """A bed with its DatabaseCluster, and the model that its objects follow.
+
+    All candidates reach PostgreSQL by `wire`, whoever leads.
+    """
 
     bed: LocalCluster
     kubectl: Kubectl
     cluster: str
     model: Model
+    candidates: Sequence[Candidate]
+    wire: Wire
 
     def apply(self, *objects: dict[str, Any]) -> None:
         """Apply objects, until that is let pass."""
@@ -125,49 +140,6 @@ def drift(scene: Scene) -> None:
         return  # it is not there yet
 
 
-def kill_controller(scene: Scene) -> None:
-    """Kill the controller, and start it again."""
-    scene.bed.controller.kill()
-    Event().wait(scene.model.chance.uniform(0, 1))
-    scene.bed.controller.start()
-
-
-def restart_controller(scene: Scene) -> None:
-    """Have the controller end, and start it again."""
-    scene.bed.controller.restart()
-
-
-def freeze_controller(scene: Scene) -> None:
-    """Stop the controller in the middle of whatever it does, for a while."""
-    scene.bed.controller.freeze()
-    Event().wait(scene.model.chance.uniform(0, LONGEST_OUTAGE))
-    scene.bed.controller.thaw()
-
-
-def kill_webhook(scene: Scene) -> None:
-    """Kill the webhook, and start it again."""
-    scene.bed.webhook.kill()
-    Event().wait(scene.model.chance.uniform(0, 1))
-    scene.bed.webhook.start()
-
-
-def lose_server(scene: Scene) -> None:
-    """Stop the server without grace, and start it again."""
-    scene.bed.postgres.stop()
-    Event().wait(scene.model.chance.uniform(0, LONGEST_OUTAGE))
-    scene.bed.postgres.start()
-
-
-def cut_sessions(scene: Scene) -> None:
-    """End every session of the operator's on the server."""
-    administer(
-        scene.bed,
-        "postgres",
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE usename = 'pgop_admin'",
-    )
-
-
 Action = Callable[[Scene], None]
 WORK: Final[Mapping[Action, int]] = {
     create_database: 3,
@@ -179,23 +151,10 @@ WORK: Final[Mapping[Action, int]] = {
     delete_database: 2,
     drift: 6,
 }
-MISHAPS: Final[Mapping[Action, int]] = {
-    lose_server: 2,
-    cut_sessions: 2,
-    freeze_controller: 1,
-}
-# After these a process is another one, whose growth cannot be told.
-KILLS: Final[Mapping[Action, int]] = {
-    kill_controller: 3,
-    restart_controller: 1,
-    kill_webhook: 1,
-}
 
 
-def actions(scene: Scene, *, with_kills: bool) -> Iterator[Action]:
-    """Choose actions for ever."""
-    weights = {**WORK, **MISHAPS, **(KILLS if with_kills else {})}
-    while True:
-        yield from scene.model.chance.choices(
-            list(weights), weights=list(weights.values())
-        )
+def work(scene: Scene, count: int) -> None:
+    """Do so many things that somebody might."""
+    chance = scene.model.chance
+    for action in chance.choices(list(WORK), weights=list(WORK.values()), k=count):
+        action(scene)

@@ -1,76 +1,106 @@
 """What processes hold while they live on, and whether it grows."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from tests.bench.usage import open_files, resident_megabytes
 from tests.cluster.objects import administer
-from tests.localcluster.cluster import LocalCluster
+from tests.localcluster.operator import OperatorProcess
 from tests.localcluster.postgres import ADMIN
+from tests.soak.actions import Scene
 
 MOST_SESSIONS: Final = 4  # maxConnections, unless a DatabaseCluster says otherwise
 MOST_MORE_MEGABYTES: Final = 16.0
 MOST_MORE_FILES: Final = 10
-# Of log for each action: its Events, resyncs and what an outage brings.
+# Of log for each step: its Events, resyncs and what an outage brings.
 MOST_LOG_BYTES: Final = 40_000
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """The controller and the webhook at one moment, when everything agreed."""
+class Held:
+    """What a process holds."""
 
-    actions: int
-    megabytes: tuple[float, float]
-    files: tuple[int, int]
+    pid: int
+    megabytes: float
+    files: int
+
+    def __str__(self) -> str:
+        return f"{self.megabytes:.0f} MB, {self.files} files"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The operator's processes by name at one moment, when everything agreed."""
+
+    steps: int
+    held: Mapping[str, Held]
     sessions: int
     log_bytes: int
 
     def __str__(self) -> str:
-        controller, webhook = self.megabytes
+        held = "; ".join(f"{name} {held}" for name, held in self.held.items())
         return (
-            f"{self.actions} actions: controller {controller:.0f} MB with "
-            f"{self.files[0]} files, webhook {webhook:.0f} MB with {self.files[1]} "
-            f"files, {self.sessions} sessions, {self.log_bytes:,} bytes of log"
+            f"{self.steps} steps; {held}; {self.sessions} sessions, "
+            f"{self.log_bytes:,} bytes of log"
         )
 
 
-def sample(bed: LocalCluster, *, actions: int) -> Sample:
-    """Look at both processes now, and at their logs."""
-    controller, webhook = bed.controller.pid, bed.webhook.pid
-    assert controller is not None
-    assert webhook is not None
+def sample(scene: Scene, *, steps: int) -> Sample:
+    """Look at all processes now, and at their logs."""
+    processes = operator_processes(scene)
     query = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{ADMIN}'"
-    ((sessions,),) = administer(bed, "postgres", query)
-    logs = (bed.controller.component.log, bed.webhook.component.log)
+    ((sessions,),) = administer(scene.bed, "postgres", query)
+    logs = [process.component.log for process in processes]
     return Sample(
-        actions=actions,
-        megabytes=(resident_megabytes(controller), resident_megabytes(webhook)),
-        files=(open_files(controller), open_files(webhook)),
+        steps=steps,
+        held=dict(_held(processes)),
         sessions=sessions,
         log_bytes=sum(log.stat().st_size for log in logs),
     )
 
 
+def operator_processes(scene: Scene) -> list[OperatorProcess]:
+    """Return the controllers and the webhook."""
+    return [*(one.process for one in scene.candidates), scene.bed.webhook]
+
+
+def _held(processes: Sequence[OperatorProcess]) -> Iterator[tuple[str, Held]]:
+    for process in processes:
+        pid = process.pid
+        if pid is not None:
+            held = Held(pid, resident_megabytes(pid), open_files(pid))
+            yield process.component.name, held
+
+
 def growth(samples: Sequence[Sample]) -> list[str]:
-    """Say what is more at the end than after the first of the samples."""
-    if not samples:
+    """Say what is more in the last sample of a process than in the first."""
+    if len(samples) < 2:
         return ["there was no time to see whether anything grows"]
-    first, last = samples[0], samples[-1]
     problems = [
-        f"{many} sessions of the operator's, {MOST_SESSIONS} are allowed"
-        for many in (one.sessions for one in samples)
-        if many > MOST_SESSIONS
+        f"{one.sessions} sessions of the operator's, {MOST_SESSIONS} are allowed"
+        for one in samples
+        if one.sessions > MOST_SESSIONS
     ]
-    for number, name in enumerate(("controller", "webhook")):
-        more = last.megabytes[number] - first.megabytes[number]
-        if more > MOST_MORE_MEGABYTES:
-            problems.append(f"the {name} grew by {more:.0f} MB")
-        files = last.files[number] - first.files[number]
-        if files > MOST_MORE_FILES:
-            problems.append(f"the {name} has {files} more files open")
-    actions = last.actions - first.actions
-    logged = last.log_bytes - first.log_bytes
-    if logged > MOST_LOG_BYTES * actions:
-        problems.append(f"{logged:,} bytes of log for {actions} actions")
+    for name in samples[0].held:
+        problems += _growth_of(name, [s.held[name] for s in samples if name in s.held])
+    steps = samples[-1].steps - samples[0].steps
+    logged = samples[-1].log_bytes - samples[0].log_bytes
+    if logged > MOST_LOG_BYTES * steps:
+        problems.append(f"{logged:,} bytes of log for {steps} steps")
     return problems
+
+
+def _growth_of(name: str, found: Sequence[Held]) -> Iterator[str]:
+    """Say how the longest-lived of the processes of a name has grown."""
+    ((pid, times),) = Counter(held.pid for held in found).most_common(1)
+    if 2 * times < len(found):
+        yield f"no {name} lived long enough to see whether it grows"
+    lived = [held for held in found if held.pid == pid]
+    megabytes = lived[-1].megabytes - lived[0].megabytes
+    if megabytes > MOST_MORE_MEGABYTES:
+        yield f"{name} grew by {megabytes:.0f} MB"
+    files = lived[-1].files - lived[0].files
+    if files > MOST_MORE_FILES:
+        yield f"{name} has {files} more files open"

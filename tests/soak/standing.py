@@ -36,7 +36,7 @@ def _objects(scene: Scene) -> Iterator[str]:
 
 
 def _settled(obj: Mapping[str, Any]) -> bool:
-    observed = obj["status"]["observedGeneration"]
+    observed = obj.get("status", {}).get("observedGeneration")
     return is_ready(obj) and bool(observed == obj["metadata"]["generation"])
 
 
