@@ -144,6 +144,23 @@ class ServerConnections:
             connection.hang_up()
         await self.close()
 
+    async def give_up_lost(self, connection: Connection) -> None:
+        """Hang up where a slow statement is waited for that no session runs any more.
+
+        What is in between may keep a connection whose other end is gone. The server is
+        asked on a connection that was lent.
+        """
+        slow = {one.slow_pid: one for one in self.lent if one.slow_pid is not None}
+        if not slow:
+            return
+        cursor = await connection.execute(
+            "SELECT pid FROM pg_catalog.pg_stat_activity WHERE pid = ANY (%s)",
+            (list(slow),),
+        )
+        living = {pid for (pid,) in await cursor.fetchall()}
+        for pid in slow.keys() - living:
+            slow[pid].hang_up()
+
     async def replace(self) -> None:
         """Close everything at once, for nothing leads to this server any more.
 

@@ -34,7 +34,8 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
     """A connection that keeps the SQLSTATEs of the warnings it was sent.
 
     `patience` is how long, in seconds, it waits for the end of a statement, whatever
-    the server does about its own limits.
+    the server does about its own limits; `slow_pid` is what the server calls the
+    session while that is for hours.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
     ) -> None:
         super().__init__(pgconn, row_factory)
         self.patience = PATIENCE
+        self.slow_pid: int | None = None
         self._warnings: list[str] = []
         self.add_notice_handler(self._keep_warning)
 

@@ -42,16 +42,18 @@ _NUMBERS: Final = {"fence_class": FENCE_CLASS, "lock_class": LOCK_CLASS}
 SHARED: Final = _LOCKS.format(fence="pg_advisory_xact_lock_shared", **_NUMBERS)
 EXCLUSIVE: Final = _LOCKS.format(fence="pg_advisory_xact_lock", **_NUMBERS)
 
+# What the server calls the session, whatever something in between calls it.
+_PID: Final = "; SELECT pg_catalog.pg_backend_pid()"
 # Exclusively for a moment; the session has the shared lock before it gives that up.
 ENTER: Final = (
     "SET statement_timeout TO 0; SET idle_session_timeout TO '5s';"
     f" SELECT pg_catalog.pg_advisory_lock({FENCE_CLASS}, 0);"
     f" SELECT pg_catalog.pg_advisory_lock_shared({FENCE_CLASS}, 0);"
-    f" SELECT pg_catalog.pg_advisory_unlock({FENCE_CLASS}, 0)"
+    f" SELECT pg_catalog.pg_advisory_unlock({FENCE_CLASS}, 0)" + _PID
 )
 ENTER_AGAIN: Final = (
     "SET statement_timeout TO 0; SET idle_session_timeout TO '5s';"
-    f" SELECT pg_catalog.pg_advisory_lock_shared({FENCE_CLASS}, 0)"
+    f" SELECT pg_catalog.pg_advisory_lock_shared({FENCE_CLASS}, 0)" + _PID
 )
 LEAVE: Final = (
     "RESET statement_timeout; RESET idle_session_timeout;"
@@ -86,7 +88,7 @@ class Fence:
         return SHARED if database in self._passed else EXCLUSIVE
 
     def enter(self, database: str) -> str:
-        """Return the statements that take a session's lock, before a slow statement."""
+        """Return what takes a session's lock for a slow statement, and asks its pid."""
         return ENTER_AGAIN if database in self._passed else ENTER
 
     def passed(self, database: str) -> None:

@@ -54,15 +54,20 @@ async def slow_session(
     """
     database = connection.info.dbname
     try:
-        await connection.execute(fence.enter(database))
+        cursor = await connection.execute(fence.enter(database))
     except psycopg.errors.LockNotAvailable:
         await _name_stranger(connection)
         raise
     try:
         fence.passed(database)
+        while cursor.nextset():
+            pass
+        row = await cursor.fetchone()
+        connection.slow_pid = row[0] if row else None
         with connection.waiting_for(LONGEST_STATEMENT):
             yield connection
     finally:
+        connection.slow_pid = None
         if not connection.closed:
             await connection.execute(LEAVE)
 

@@ -196,6 +196,7 @@ class Servers:
         try:
             async with connections.session() as connection:
                 server = await observe_server(connection)
+                await connections.give_up_lost(connection)
         except PostgresError as error:
             await connections.close()
             raise _unavailable(error) from None

@@ -201,6 +201,23 @@ async def test_server_that_falls_silent_in_a_slow_statement_is_given_up_with_a_p
     await assert_standing(stage, bed)
 
 
+@pytest.mark.usefixtures("readable")
+async def test_slow_statement_whose_session_is_gone_is_given_up_with_a_probe(
+    wired: tuple[Stage, Wire], bed: Bed
+) -> None:
+    """What is in between keeps the connection; the server no longer knows of it."""
+    stage, wire = wired
+    keys = declare(stage, bed)
+    await stage.reconcile(CLUSTER)
+    wire.at(b"CREATE DATABASE", "half-open after")
+    creating = asyncio.create_task(stage.reconcile(keys[0]))
+    while not creating.done():
+        assert (await stage.reconcile(CLUSTER))[0] == "Connected"
+    assert not wire.is_due()
+    await settle(stage, keys)
+    await assert_standing(stage, bed)
+
+
 @pytest.mark.parametrize("change", ["connections", "Secret"])
 async def test_session_goes_on_while_its_server_stays_where_it_was(
     wired: tuple[Stage, Wire], bed: Bed, change: str

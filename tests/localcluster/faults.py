@@ -16,7 +16,7 @@ CHUNK: Final = 65536
 END_SECONDS: Final = 10.0
 
 Fault = Literal["none", "refused", "silent", "half-open"]
-Accident = Literal["cut before", "cut after", "silent after"]
+Accident = Literal["cut before", "cut after", "silent after", "half-open after"]
 T = TypeVar("T")
 
 
@@ -179,6 +179,8 @@ class _Pair:
             await writer.drain()
             if accident == "silent after":
                 self._wire.fault = "silent"
+            if accident == "half-open after":
+                self.leave()
             if accident == "cut after":
                 # In an order that lets what was written go out.
                 writer.close()
