@@ -1,7 +1,9 @@
 """Objects are read and written as asked, once, and with the controller's rights."""
 
+import json
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -18,11 +20,14 @@ from pg_operator.kube.errors import (
 from tests.cluster.kube_bed import connected, make_owner
 from tests.cluster.objects import documents, password_secret
 from tests.localcluster.cluster import LocalCluster
-from tests.localcluster.kubectl import Kubectl
+from tests.localcluster.kubectl import Kubectl, KubectlError
 from tests.localcluster.manifests import OPERATOR_NAMESPACE, Identity
+from tests.localcluster.probes import wait_until
 
 Json = dict[str, Any]
 HOLD = "test.example/hold"
+REFUSED = "test.example/refused"
+PATIENCE = 30
 
 
 @pytest.fixture
@@ -37,6 +42,36 @@ def name(kubectl: Kubectl, namespace: str) -> str:
     owner = make_owner(kubectl, namespace, "orders")
     kubectl.wait(f"database/{owner.name}", "condition=Ready=false")
     return owner.name
+
+
+@pytest.fixture
+def policy(kubectl: Kubectl, namespace: str) -> Iterator[None]:
+    """A policy of this namespace that refuses a finalizer."""
+    kind, version = "ValidatingAdmissionPolicy", "admissionregistration.k8s.io/v1"
+    rule = {
+        "apiGroups": ["pg-operator.dev"],
+        "apiVersions": ["*"],
+        "operations": ["UPDATE"],
+        "resources": ["databases"],
+    }
+    refusal = {
+        "expression": f"!object.metadata.finalizers.exists(f, f == '{REFUSED}')",
+        "message": "not this one",
+    }
+    here = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    specs: dict[str, Json] = {
+        kind: {
+            "matchConstraints": {"resourceRules": [rule], "namespaceSelector": here},
+            "validations": [refusal],
+        },
+        f"{kind}Binding": {"policyName": namespace, "validationActions": ["Deny"]},
+    }
+    for one, spec in specs.items():
+        document = {"apiVersion": version, "kind": one, "spec": spec}
+        kubectl.apply(documents({**document, "metadata": {"name": namespace}}))
+    yield
+    for one in specs:
+        kubectl.run("delete", one, namespace)
 
 
 async def read_database(kubernetes: Kubernetes, namespace: str, name: str) -> Json:
@@ -129,6 +164,26 @@ async def test_finalizer_that_may_not_be_set_is_no_conflict(
     with pytest.raises(Invalid) as refused:
         await kubernetes.patch_finalizers(database, ["not a name"])
     assert refused.value.fields == ("metadata.finalizers",)
+
+
+async def test_finalizer_that_a_policy_refuses_is_no_conflict(
+    kubernetes: Kubernetes, kubectl: Kubectl, namespace: str, name: str, policy: None
+) -> None:
+    """It says so with the code of a patch whose test failed, and names no field."""
+    hold = json.dumps({"metadata": {"finalizers": [REFUSED]}})
+    try_it = ("patch", "database", name, "--type=merge", "--dry-run=server", "-p", hold)
+
+    def is_refused() -> bool:
+        with suppress(KubectlError):
+            kubectl.run(*try_it)
+            return False
+        return True
+
+    assert wait_until(is_refused, timeout=PATIENCE)
+    database = await read_database(kubernetes, namespace, name)
+    with pytest.raises(Invalid, match="not this one") as refused:
+        await kubernetes.patch_finalizers(database, [REFUSED])
+    assert refused.value.fields == ()
 
 
 async def test_finalizers_of_an_object_that_is_gone_are_nothing(
