@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 
 from pg_operator.plan.creators import Creators
 from pg_operator.plan.diff import PUBLIC_SCHEMA
+from pg_operator.plan.policies import is_same
 from pg_operator.plan.state import (
     UNSET,
     Catalog,
+    Claimant,
     DatabaseState,
     Mark,
     RoleState,
@@ -80,6 +82,19 @@ class Foresight:
     def role(self, server: Server, state: RoleState) -> RoleState:
         """Return a role that was looked at as it will be."""
         return self._roles.get((server.system_identifier, state.name), state)
+
+    def rivals(
+        self, server: Server, state: DatabaseState | RoleState, claimant: Claimant
+    ) -> DatabaseState | RoleState:
+        """Return what an object finds under a name if another one comes before it."""
+        found = (
+            self.database(server, state)
+            if isinstance(state, DatabaseState)
+            else self.role(server, state)
+        )
+        mark = found.mark
+        is_rivals = isinstance(mark, Mark) and not is_same(mark.claimant, claimant)
+        return found if is_rivals else state
 
     def is_new(self, server: Server, database: str) -> bool:
         """Tell whether a database will be there, and nobody can look inside now."""

@@ -34,7 +34,8 @@ def judge_name(
         adopt=adopt is True,
     )
     claimant, where = claimant_of(context, key), cluster["metadata"]["name"]
-    owned = ownership_of(context, link, observed, claimant, consent=agreed)
+    found = context.foresight.rivals(link.server, observed, claimant)
+    owned = ownership_of(context, link, found, claimant, consent=agreed)
     _check_ownership(owned, what=f"{kind} '{observed.name}'", cluster=where)
     if owned is Ownership.ABSENT and is_deleting(cluster):
         raise terminating(where, what=f"{kind}s")

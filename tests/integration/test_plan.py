@@ -263,6 +263,29 @@ async def test_plan_of_what_belongs_to_somebody_else_says_so(bed: Bed) -> None:
     assert (result.exit_code, "AlreadyExists" in result.output) == (1, True)
 
 
+@pytest.mark.parametrize("adopt", [False, True])
+async def test_plan_gives_a_name_that_two_objects_of_a_file_want_to_the_first(
+    bed: Bed, *, adopt: bool
+) -> None:
+    name = bed.name("shop")
+    if adopt:
+        await bed.execute(f"CREATE DATABASE {name}", f"CREATE ROLE {name}")
+    first, second = (
+        [make(called(name), "main", adopt=adopt) for make in (database, database_role)]
+        for _ in range(2)
+    )
+    for obj in second:
+        obj["metadata"]["namespace"] = "crm"
+    result = await plan(bed.dsn, *first, *second)
+    assert result.exit_code == 1
+    assert result.output.count("IS '<mark>';") == 2
+    assert result.output.count("Conflict: ") == 2
+    assert "already managed by another object" in result.output
+    for kind in ("Database", "DatabaseRole"):
+        told = result.output.partition(f"-- {kind} crm/{called(name)}\n")[2]
+        assert told.startswith("--   Conflict: ")
+
+
 async def test_plan_tells_why_the_server_cannot_be_asked(bed: Bed) -> None:
     wrong = re.sub("password=[^ ]+", "password=wrong", bed.dsn)
     result = await plan(wrong, database(called(bed.name("db")), "main"))
