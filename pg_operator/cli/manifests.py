@@ -49,7 +49,9 @@ def write_manifests(objects: Iterable[ExportedObject], *, head: Iterable[str]) -
             allow_unicode=True,
             sort_keys=False,
         )
-        parts.append("".join(["---\n", *_comments(one.remarks), written]))
+        # All text but plain ASCII is quoted, and YAML has the same escapes.
+        lines = map(printable, written.split("\n"))
+        parts.append("".join(["---\n", *_comments(one.remarks), "\n".join(lines)]))
     return "".join(parts)
 
 

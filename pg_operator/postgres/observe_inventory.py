@@ -39,6 +39,14 @@ WHERE pg_catalog.octet_length(pair) > %(longest_setting)s
 ORDER BY 1, 2, 3
 """
 
+_SHARED_SETTINGS: Final = """
+SELECT DISTINCT pg_catalog.split_part(pg_catalog.substr(pair, 1, 128), '=', 1)
+FROM pg_catalog.pg_db_role_setting AS s
+CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS pair
+WHERE s.setdatabase = 0 AND s.setrole = 0
+ORDER BY 1
+"""
+
 _GRANTED_INSIDE: Final = """
 SELECT DISTINCT r.rolname::text, d.datname::text
 FROM pg_catalog.pg_shdepend AS s
@@ -148,6 +156,12 @@ async def observe_hidden_settings(
     for database, role, name in await read_rows(connection, _HIDDEN_SETTINGS, **BOUNDS):
         found[database, role].append(name)
     return {place: tuple(names) for place, names in found.items()}
+
+
+async def observe_shared_settings(connection: Connection) -> tuple[str, ...]:
+    """Read the names of parameters that are set for all roles in all databases."""
+    rows = await read_rows(connection, _SHARED_SETTINGS)
+    return tuple(name for (name,) in rows)
 
 
 async def observe_granted_inside(connection: Connection) -> dict[str, frozenset[str]]:

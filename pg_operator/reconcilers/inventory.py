@@ -27,6 +27,7 @@ from pg_operator.postgres.observe_inventory import (
     observe_outside,
     observe_public,
     observe_role_names,
+    observe_shared_settings,
 )
 from pg_operator.postgres.observe_parameters import observe_parameter_contexts
 from pg_operator.postgres.observe_privileges import (
@@ -60,6 +61,7 @@ async def observe_inventory(
             for named in await observe_database_names(connection)
         ]
         hidden = await observe_hidden_settings(connection)
+        shared = await observe_shared_settings(connection)
         _add_outside(holders, await observe_outside(connection, shared=True))
         contexts = await _contexts(connection, holders.values(), databases)
     seen = Inventory(
@@ -69,6 +71,7 @@ async def observe_inventory(
         databases=tuple(databases),
         roles=roles_of(holders, hidden),
         contexts=contexts,
+        shared_settings=shared,
     )
     chosen = select(seen, choices)
     inside = [

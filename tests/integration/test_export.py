@@ -178,6 +178,21 @@ async def test_what_objects_cannot_say_is_said_beside_them(
         assert said in shop
 
 
+async def test_settings_of_all_roles_are_said_beside_the_server(
+    dsn: str, bed: Bed, existing: Existing, superuser_dsn: str
+) -> None:
+    name = f"{bed.prefix}.tier"
+    await run_as_superuser(superuser_dsn, f"ALTER ROLE ALL SET {name} = 'x'")
+    try:
+        exported = await export_chosen(dsn, existing)
+    finally:
+        await run_as_superuser(superuser_dsn, f"ALTER ROLE ALL RESET {name}")
+    cluster = exported.objects[0]
+    assert cluster.document["kind"] == "DatabaseCluster"
+    (remark,) = [one for one in cluster.remarks if "ALTER ROLE ALL SET" in one]
+    assert f"'{name}'" in remark
+
+
 async def test_owner_is_not_said_to_be_granted_anything(bed: Bed) -> None:
     """PostgreSQL lists owners and grantees of objects side by side."""
     database, owner, reader = (bed.name(one) for one in ("db", "owner", "reader"))

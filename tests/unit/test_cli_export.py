@@ -37,6 +37,23 @@ def test_every_text_is_read_as_it_was_meant(text: str) -> None:
     assert found == document
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["a\u202eb", "\u2066a", "a\u200b\xad\ufeff", "a\xa0b", "\u2028", "\x1b[2J", "😀"],
+)
+def test_text_is_shown_as_it_is_read(text: str) -> None:
+    """What turns the direction of a line, or cannot be seen, stands as an escape."""
+    document = {
+        "name": text,
+        "names": [text, "x"],
+        "values": {text: f"'{text}: {text}"},
+    }
+    shown = written(document)
+    assert all(line.isprintable() for line in shown.split("\n"))
+    (found,) = list(yaml.safe_load_all(shown))
+    assert found == document
+
+
 @pytest.mark.parametrize("line_break", ["\n", "\r", "\x85", "\u2028", "\0"])
 def test_name_from_the_server_adds_no_document_by_a_remark(line_break: str) -> None:
     remark = f"role 'x{line_break}---{line_break}kind: Secret'"

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pg_operator.api.validation.cluster import MOST_ALLOWED
 from pg_operator.api.validation.memberships import MOST_MEMBERSHIPS
-from pg_operator.plan.export.documents import ExportedObject, build
+from pg_operator.plan.export.documents import ExportedObject, build, shown
 from pg_operator.plan.export.inventory import Choices, Inventory
 from pg_operator.plan.parameters import USER_CONTEXT
 
@@ -62,7 +62,7 @@ def export_cluster(
         },
         "expectedSystemIdentifier": inventory.server.system_identifier,
     }
-    remarks = [*_opened(lists), *_cut(allowed, lists)]
+    remarks = [*_opened(lists), *_cut(allowed, lists), *_shared(inventory)]
     return build("DatabaseCluster", choices.cluster, spec, remarks=remarks)
 
 
@@ -91,3 +91,12 @@ def _cut(
     for name, entries in allowed.items():
         for entry in sorted({*entries} - {*lists[name]}):
             yield f"not in here: {name} '{entry}': the list would be too long"
+
+
+def _shared(inventory: Inventory) -> Iterator[str]:
+    if inventory.shared_settings:
+        names = ", ".join(map(shown, inventory.shared_settings))
+        yield (
+            f"not in here, and left as it is: what ALTER ROLE ALL SET says of {names}; "
+            "an object that sets one of them goes before it"
+        )

@@ -54,7 +54,8 @@ class Inventory:
     """A server with its databases and roles, without those of PostgreSQL's own.
 
     `maintenance_database` is the DSN's, `logins` the role that it names and the one
-    that its sessions are; `contexts` are those of the parameters that are set.
+    that its sessions are; `contexts` are those of the parameters that are set, and
+    `shared_settings` name those that are set for all roles in all databases.
     """
 
     server: Server
@@ -63,6 +64,7 @@ class Inventory:
     databases: tuple[DatabaseInventory, ...] = ()
     roles: tuple[RoleInventory, ...] = ()
     contexts: Mapping[str, str] = field(default_factory=dict)
+    shared_settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
