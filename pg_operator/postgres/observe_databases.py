@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from pg_operator.plan.state import UNSET, DatabaseState, Locale
-from pg_operator.postgres.bounds import BOUNDS
+from pg_operator.postgres.bounds import BOUNDS, LONGEST_COMMENT
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.observe_parameters import split_settings
@@ -40,16 +40,22 @@ _PROVIDERS: Final[Mapping[str, str]] = {"c": "libc", "i": "icu", "b": "builtin"}
 
 
 async def observe_databases(
-    connection: Connection, names: Collection[str], *, keyring: Keyring
+    connection: Connection,
+    names: Collection[str],
+    *,
+    keyring: Keyring,
+    longest_comment: int = LONGEST_COMMENT,
 ) -> dict[str, DatabaseState]:
     """Read the rows and marks of databases, from any database; schemas stay empty.
 
+    A comment of more bytes than `longest_comment` counts as not there.
     The names of settings are in lower case, as PostgreSQL compares them. A connection
     limit of -2 says that a DROP DATABASE was interrupted.
     """
     states = {name: DatabaseState(name, exists=False, mark=None) for name in names}
     if states:
-        rows = await read_rows(connection, _DATABASES, names=[*states], **BOUNDS)
+        bounds = {**BOUNDS, "longest_comment": longest_comment}
+        rows = await read_rows(connection, _DATABASES, names=[*states], **bounds)
         states |= {name: _state(name, row, keyring) for name, *row in rows}
     return states
 

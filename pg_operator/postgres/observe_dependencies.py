@@ -1,5 +1,6 @@
 """Reads what depends on a role, and what keeps a database from being dropped."""
 
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from pg_operator.plan.state import Dependencies, RowSecurity
@@ -10,7 +11,8 @@ from pg_operator.postgres.rows import read_bounded, read_rows
 # database's, because DROP OWNED deals with them in any. Default privileges for what a
 # role creates are listed as owned by it, but are nothing to hand over.
 _DEPENDENCIES: Final = """
-SELECT DISTINCT coalesce(d.datname, pg_catalog.current_database())::text,
+SELECT DISTINCT pg_catalog.pg_get_userbyid(s.refobjid)::text,
+       coalesce(d.datname, pg_catalog.current_database())::text,
        s.deptype = 'o'
            AND s.classid <> 'pg_catalog.pg_default_acl'::pg_catalog.regclass,
        s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass,
@@ -20,7 +22,8 @@ LEFT JOIN pg_catalog.pg_database AS d ON d.oid =
     CASE WHEN s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass
          THEN s.objid ELSE s.dbid END
 WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
-  AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = %(role)s)
+  AND s.refobjid = ANY (ARRAY(
+      SELECT oid FROM pg_catalog.pg_roles WHERE rolname = ANY (%(roles)s)))
 """
 
 # The operator's login is a member of what it made, which changes nothing for anybody.
@@ -97,12 +100,20 @@ SELECT NOT EXISTS (
 """
 
 
-async def observe_dependencies(connection: Connection, role: str) -> Dependencies:
-    """Read in which databases a role owns or is granted anything, from any database."""
+async def observe_dependencies(
+    connection: Connection, roles: Collection[str]
+) -> dict[str, Dependencies]:
+    """Read in which databases roles own or are granted anything, from any database."""
+    found: dict[str, list[tuple[str, bool, bool, bool]]] = {role: [] for role in roles}
+    for role, *row in await read_rows(connection, _DEPENDENCIES, roles=[*roles]):
+        database, is_owner, is_database, in_policy = row
+        found[role].append((database, is_owner, is_database, in_policy))
+    return {role: _dependencies(rows) for role, rows in found.items()}
+
+
+def _dependencies(rows: Iterable[tuple[str, bool, bool, bool]]) -> Dependencies:
     owner_in, granted_in, owned, policies_in = set(), set(), set(), set()
-    for database, is_owner, is_database, in_policy in await read_rows(
-        connection, _DEPENDENCIES, role=role
-    ):
+    for database, is_owner, is_database, in_policy in rows:
         if is_owner and is_database:
             owned.add(database)
         elif is_owner:

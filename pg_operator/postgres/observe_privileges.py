@@ -20,7 +20,8 @@ from pg_operator.postgres.marks import PREFIX
 from pg_operator.postgres.rows import check_bound, read_bounded, read_rows
 
 _DATABASE_GRANTS: Final = """
-SELECT DISTINCT d.datname::text, a.privilege_type,
+SELECT DISTINCT pg_catalog.pg_get_userbyid(a.grantee)::text,
+       d.datname::text, a.privilege_type,
        a.is_grantable OR d.datdba = a.grantee,
        pg_catalog.pg_get_userbyid(a.grantor)::text
 FROM pg_catalog.pg_shdepend AS s
@@ -28,7 +29,8 @@ JOIN pg_catalog.pg_database AS d ON d.oid = s.objid
 CROSS JOIN LATERAL pg_catalog.aclexplode(
     coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) AS a
 WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
-  AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = %(role)s)
+  AND s.refobjid = ANY (ARRAY(
+      SELECT oid FROM pg_catalog.pg_roles WHERE rolname = ANY (%(roles)s)))
   AND s.deptype IN ('a', 'o')
   AND s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass
   AND a.grantee = s.refobjid
@@ -211,19 +213,22 @@ async def observe_creators(
     return found
 
 
-async def observe_database_grants(connection: Connection, role: str) -> Grants:
-    """Read what a role holds itself on databases, from any database."""
-    return (await observe_database_holdings(connection, role)).grants
-
-
-async def observe_database_holdings(connection: Connection, role: str) -> Holdings:
-    """Read what a role holds itself on databases, and by whom, from any database."""
-    granted_by: defaultdict[str, set[Grant]] = defaultdict(set)
-    for database, privilege, grantable, grantor in await read_rows(
-        connection, _DATABASE_GRANTS, role=role
+async def observe_database_holdings(
+    connection: Connection, roles: Collection[str]
+) -> dict[str, Holdings]:
+    """Read what roles hold themselves on databases, and by whom, from any database."""
+    found: dict[str, defaultdict[str, set[Grant]]] = {
+        role: defaultdict(set) for role in roles
+    }
+    for role, database, privilege, grantable, grantor in await read_rows(
+        connection, _DATABASE_GRANTS, roles=[*roles]
     ):
         on = Securable("database", database)
-        granted_by[grantor] |= _held(on, privilege, grantable=grantable)
+        found[role][grantor] |= _held(on, privilege, grantable=grantable)
+    return {role: _holdings(granted_by) for role, granted_by in found.items()}
+
+
+def _holdings(granted_by: Mapping[str, set[Grant]]) -> Holdings:
     return Holdings(
         frozenset[Grant]().union(*granted_by.values()),
         granted_by={name: frozenset(grants) for name, grants in granted_by.items()},

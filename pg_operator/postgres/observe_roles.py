@@ -13,11 +13,11 @@ from pg_operator.plan.state import (
     RoleParameter,
     RoleState,
 )
-from pg_operator.postgres.bounds import BOUNDS
+from pg_operator.postgres.bounds import BOUNDS, LONGEST_COMMENT
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.observe_parameters import split_settings
-from pg_operator.postgres.observe_privileges import observe_database_grants
+from pg_operator.postgres.observe_privileges import observe_database_holdings
 from pg_operator.postgres.rows import read_rows
 
 # Lists are arrays of text, which any bytes can be read from; JSON is not. The options
@@ -64,11 +64,22 @@ FROM pg_catalog.pg_roles AS r
 WHERE r.rolname = ANY (%(names)s)
 """
 
+_VERIFIERS: Final = """
+SELECT rolname::text, rolpassword FROM pg_catalog.pg_authid
+WHERE rolname = ANY (%(roles)s) AND rolpassword IS NOT NULL
+"""
+
 
 async def observe_roles(
-    connection: Connection, names: Collection[str], *, keyring: Keyring
+    connection: Connection,
+    names: Collection[str],
+    *,
+    keyring: Keyring,
+    longest_comment: int = LONGEST_COMMENT,
 ) -> dict[str, RoleState]:
     """Read the rows and marks of roles, from any database; grants stay empty.
+
+    A comment of more bytes than `longest_comment` counts as not there.
 
     The password is the one that the mark records: PostgreSQL shows nobody but
     superusers what is stored.
@@ -77,8 +88,9 @@ async def observe_roles(
     if states:
         # 16 split membership into using a role's privileges and becoming the role.
         becoming = "SET" if connection.info.server_version >= 160000 else "MEMBER"
+        bounds = {**BOUNDS, "longest_comment": longest_comment}
         rows = await read_rows(
-            connection, _ROLES, names=[*states], set=becoming, **BOUNDS
+            connection, _ROLES, names=[*states], set=becoming, **bounds
         )
         states |= {name: _state(name, row, keyring) for name, *row in rows}
     return states
@@ -91,8 +103,8 @@ async def observe_role(
     state = (await observe_roles(connection, [name], keyring=keyring))[name]
     if not state.exists:
         return state
-    grants = await observe_database_grants(connection, name)
-    return replace(state, grants=grants)
+    holdings = await observe_database_holdings(connection, [name])
+    return replace(state, grants=holdings[name].grants)
 
 
 def _state(name: str, row: Collection[Any], keyring: Keyring) -> RoleState:
@@ -150,18 +162,14 @@ def _membership(row: Sequence[str | None]) -> Membership:
     )
 
 
-async def observe_verifier(
-    connection: Connection, role: str, *, keyring: Keyring
-) -> str | None:
-    """Return the fingerprint of what is stored of a role's password; None for none.
+async def observe_verifiers(
+    connection: Connection, roles: Collection[str], *, keyring: Keyring
+) -> dict[str, str | None]:
+    """Return fingerprints of what is stored of roles' passwords; None for none.
 
     Only a login with `Server.read_passwords` may look.
     """
-    for (stored,) in await read_rows(
-        connection,
-        "SELECT rolpassword FROM pg_catalog.pg_authid WHERE rolname = %(role)s",
-        role=role,
-    ):
-        if stored is not None:
-            return keyring.fingerprint(SecretText(stored), role=role)
-    return None
+    found: dict[str, str | None] = dict.fromkeys(roles)
+    for role, stored in await read_rows(connection, _VERIFIERS, roles=[*roles]):
+        found[role] = keyring.fingerprint(SecretText(stored), role=role)
+    return found

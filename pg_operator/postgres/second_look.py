@@ -10,11 +10,16 @@ from pg_operator.postgres.applied import Applied, without_effect
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.grantors import revoke_as_grantors
 from pg_operator.postgres.observe_privileges import (
+    Holdings,
     observe_database_holdings,
     observe_holdings,
 )
 
 GrantOrRevoke = GrantPrivileges | RevokePrivileges
+
+
+async def _observe_shared(connection: Connection, role: str) -> Holdings:
+    return (await observe_database_holdings(connection, [role]))[role]
 
 
 async def look_again(connection: Connection, unchecked: list[GrantOrRevoke]) -> Applied:
@@ -28,9 +33,7 @@ async def look_again(connection: Connection, unchecked: list[GrantOrRevoke]) -> 
         those = [each for each in unchecked if _place_of(each) == (role, shared)]
         schemas = frozenset(on.schema for each in those for on in each.on)
         observe = (
-            observe_database_holdings
-            if shared
-            else partial(observe_holdings, owned_in=schemas)
+            _observe_shared if shared else partial(observe_holdings, owned_in=schemas)
         )
         holdings = await observe(connection, role)
         if left := _left(those, holdings.grants):

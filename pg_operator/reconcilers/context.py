@@ -20,6 +20,7 @@ from pg_operator.reconcilers.outcome import (
 )
 from pg_operator.reconcilers.progress import Blocked
 from pg_operator.reconcilers.servers import Servers
+from pg_operator.reconcilers.survey import Survey
 from pg_operator.reconcilers.witness import Witness
 
 RELEASE_ANNOTATION: Final = f"{GROUP}/release"
@@ -30,7 +31,7 @@ class Context:
     """The collaborators of all reconcilers.
 
     `owner_id` tells this Kubernetes cluster from others that use the same server, on
-    DatabaseClusters that say nothing else.
+    DatabaseClusters that say nothing else. What a `survey` knows is not read anew.
     """
 
     objects: Objects
@@ -42,6 +43,7 @@ class Context:
     creates_less: CreatesLess
     witness: Witness = field(default_factory=Witness)
     foresight: Foresight = field(default_factory=Foresight)
+    survey: Survey | None = None
 
     def claimant(self, key: Key) -> Claimant | None:
         """Return what a mark says of that object; None before its Namespace is seen."""

@@ -1,6 +1,6 @@
 """What a Database comes to on its server as it is: looked up, judged, and planned."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from pg_operator.api.conditions import Reason
@@ -16,7 +16,7 @@ from pg_operator.plan.operations import DropDatabase
 from pg_operator.plan.parameters import Parameters, judge_parameters
 from pg_operator.plan.policies import Ownership
 from pg_operator.plan.state import UNSET, DatabaseState, Pending
-from pg_operator.postgres.observe_databases import observe_database
+from pg_operator.postgres.observe_databases import observe_databases
 from pg_operator.postgres.observe_extensions import observe_trusted
 from pg_operator.postgres.observe_parameters import observe_parameter_contexts
 from pg_operator.reconcilers.context import Context, claimant_of
@@ -114,9 +114,22 @@ async def observe_shared_database(
     context: Context, link: Link, name: str
 ) -> DatabaseState:
     """Observe a database from outside."""
-    async with link.connections.session() as connection:
-        state = await observe_database(connection, name, keyring=context.keyring)
-    return context.witness.see(link.server, state)
+    states = await observe_shared_databases(context, link, [name])
+    return context.witness.see(link.server, states[name])
+
+
+async def observe_shared_databases(
+    context: Context, link: Link, names: Collection[str]
+) -> dict[str, DatabaseState]:
+    """Observe databases from outside, by whoever's marks."""
+    survey = context.survey
+    known = {} if survey is None else await survey.databases(link, names)
+    if unknown := [name for name in names if name not in known]:
+        async with link.connections.session() as connection:
+            known |= await observe_databases(
+                connection, unknown, keyring=context.keyring
+            )
+    return {name: known[name] for name in names}
 
 
 async def _desire(

@@ -4,37 +4,92 @@ It is for the start of a controller, where everything is looked at and nearly no
 changed. A session for each database would cost more than all the rest.
 """
 
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import Final
+
 from pg_operator.api.conditions import Reason
 from pg_operator.reconcilers.binding import reconcile_binding
 from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.database_planning import plan_database
-from pg_operator.reconcilers.outcome import Key, Object, Outcome, is_deleting
+from pg_operator.reconcilers.outcome import Key, Object, Outcome, is_deleting, key_of
 from pg_operator.reconcilers.progress import Blocked, condition, is_current
 from pg_operator.reconcilers.reach import find_cluster
+from pg_operator.reconcilers.references import link_to
 from pg_operator.reconcilers.role_planning import find_role, plan_role
+from pg_operator.reconcilers.servers import Link
 from pg_operator.reconcilers.service import reconcile_service
+from pg_operator.reconcilers.survey import Survey
 
-SETTLED = Outcome(is_settled=True)
+SETTLED: Final = Outcome(is_settled=True)
 
 
-async def is_settled(context: Context, key: Key, obj: Object) -> bool:
-    """Tell whether all that shared catalogs show is as a Ready object declares.
+class Glances:
+    """A round of looks at `keys`, each of them once.
 
-    What the object has in Kubernetes, its Service or its connection Secret, is made
-    true on the way.
-
-    Raises:
-        Blocked: it cannot be worked on now.
-        PostgresError: the server refused something.
+    What shared catalogs say is read of hundreds at a time.
     """
-    if is_deleting(obj) or not _is_reconciled(obj):
-        return False
-    cluster = find_cluster(context.objects, obj["spec"]["databaseClusterRef"]["name"])
-    if not _is_reconciled(cluster, Reason.CONNECTED):
-        return False
-    if key.kind == "Database":
-        return await _is_database_settled(context, key, obj)
-    return await _is_role_settled(context, key, obj)
+
+    def __init__(self, keys: Iterable[Key] = ()) -> None:
+        self._keys = set(keys)
+        self._surveys: dict[str, Survey] = {}
+
+    def discard(self, key: Key) -> None:
+        """Let a key have no such look: it needs a whole one."""
+        self._keys.discard(key)
+
+    def take(self, key: Key) -> bool:
+        """Tell whether a key is to be looked at so, now."""
+        if not self._keys:
+            self._surveys.clear()  # the last such look is over, or under way with it
+        is_due = key in self._keys
+        self._keys.discard(key)
+        return is_due
+
+    async def is_settled(self, context: Context, key: Key, obj: Object) -> bool:
+        """Tell whether all that shared catalogs show is as a Ready object declares.
+
+        What the object has in Kubernetes, its Service or its connection Secret, is made
+        true on the way.
+
+        Raises:
+            Blocked: it cannot be worked on now.
+            PostgresError: the server refused something.
+        """
+        if is_deleting(obj) or not _is_reconciled(obj):
+            return False
+        name = obj["spec"]["databaseClusterRef"]["name"]
+        cluster = find_cluster(context.objects, name)
+        if not _is_reconciled(cluster, Reason.CONNECTED):
+            return False
+        link = await link_to(context, cluster)
+        context = replace(context, survey=self._survey(context, link, name, key))
+        if key.kind == "Database":
+            return await _is_database_settled(context, key, obj)
+        return await _is_role_settled(context, key, obj)
+
+    def _survey(self, context: Context, link: Link, cluster: str, key: Key) -> Survey:
+        """Return what is known of a server, by the link that there is now."""
+        survey = self._surveys.get(cluster)
+        if survey is None or not survey.is_of(link):
+            roles, databases = _names(context, cluster, {key, *self._keys})
+            survey = Survey(link, context.keyring, roles=roles, databases=databases)
+            self._surveys[cluster] = survey
+        return survey
+
+
+def _names(
+    context: Context, cluster: str, keys: Collection[Key]
+) -> tuple[dict[str, None], dict[str, None]]:
+    """Return the roles and databases that objects on a DatabaseCluster are about."""
+    roles, databases = dict[str, None](), dict[str, None]()
+    for database in context.objects.of_cluster("Database", cluster):
+        if key_of("Database", database) in keys:
+            databases[database["spec"]["name"]] = None
+    for role in context.objects.of_cluster("DatabaseRole", cluster):
+        if key_of("DatabaseRole", role) in keys:
+            roles[role["spec"]["roleName"]] = None
+    return roles, databases
 
 
 def _is_reconciled(obj: Object, reason: Reason = Reason.RECONCILED) -> bool:
@@ -55,9 +110,8 @@ async def _is_database_settled(context: Context, key: Key, database: Object) -> 
 
 async def _is_role_settled(context: Context, key: Key, role: Object) -> bool:
     found = await find_role(context, key, role)
-    if found.refused is not None or not found.observed.exists:
-        return False
-    if not _is_same(found.observed.oid, role):
+    is_there = found.observed.exists and _is_same(found.observed.oid, role)
+    if found.refused is not None or not is_there:
         return False
     binding = await reconcile_binding(context, key, role, found.spec, found.link)
     if binding.problem is not None or isinstance(binding.password, Blocked):

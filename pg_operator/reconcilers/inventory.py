@@ -92,14 +92,16 @@ async def _holders(connection: Connection, keyring: Keyring) -> dict[str, Holder
     granted_inside = await observe_granted_inside(connection)
     names = await observe_role_names(connection)
     states = await observe_roles(connection, names, keyring=keyring)
+    dependencies = await observe_dependencies(connection, names)
+    holdings = await observe_database_holdings(connection, names)
     for name, is_alterable in names.items():
         holder = Holder(
             states[name],
-            await observe_dependencies(connection, name),
+            dependencies[name],
             granted_inside.get(name, frozenset()),
             is_alterable,
         )
-        holder.held[""] = await observe_database_holdings(connection, name)
+        holder.held[""] = holdings[name]
         holders[name] = holder
     return holders
 

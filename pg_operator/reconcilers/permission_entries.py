@@ -9,8 +9,8 @@ from pg_operator.plan.grants import Grants
 from pg_operator.plan.policies import is_same
 from pg_operator.plan.scope import databases, hold
 from pg_operator.plan.state import DatabaseState, Mark, Pending
-from pg_operator.postgres.observe_databases import observe_databases
 from pg_operator.reconcilers.context import Context
+from pg_operator.reconcilers.database_planning import observe_shared_databases
 from pg_operator.reconcilers.outcome import Key
 from pg_operator.reconcilers.reach import (
     OPEN_SCHEMAS,
@@ -51,8 +51,7 @@ async def observe_entries(
     """Look from outside at every database that is named, and judge each entry."""
     permissions = {permission.database: permission for permission in spec.permissions}
     names = sorted(permissions.keys() | databases(recorded) | {*others})
-    async with link.connections.session() as connection:
-        states = await observe_databases(connection, names, keyring=context.keyring)
+    states = await observe_shared_databases(context, link, names)
     entries = []
     for observed in states.values():
         state = context.foresight.database(link.server, observed)

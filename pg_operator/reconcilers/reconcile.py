@@ -27,7 +27,7 @@ from pg_operator.reconcilers.deletion_planning import (
     deletion_blocked,
     keeps_everything,
 )
-from pg_operator.reconcilers.glance import SETTLED, is_settled
+from pg_operator.reconcilers.glance import SETTLED, Glances
 from pg_operator.reconcilers.keys import load_keyring
 from pg_operator.reconcilers.outcome import (
     CreatesLess,
@@ -110,25 +110,27 @@ class Reconcilers:
             settings,
         )
 
-    async def reconcile(self, key: Key, *, glance: bool = False) -> Outcome:
+    async def reconcile(self, key: Key, *, glances: Glances | None = None) -> Outcome:
         """Do what one object needs now, and say what came of it.
 
-        A `glance` is enough for what nobody touched since it was true: it is looked at
-        from outside, and only where that shows a difference as always.
+        One of `glances` is enough for what nobody touched since it was true: it is
+        looked at from outside, and only where that shows a difference as always.
         """
         obj = self._context.objects.get(key)
         if obj is None:
             return await self._forget(key)
-        outcome = await self._rightly(key, obj, glance=glance)
+        outcome = await self._rightly(key, obj, glances=glances)
         if "plan" in obj.get("status", {}) and "plan" not in outcome.status:
             # It is of a moment when somebody asked for it.
             return replace(outcome, status={**outcome.status, "plan": None})
         return outcome
 
-    async def _rightly(self, key: Key, obj: Object, *, glance: bool) -> Outcome:
+    async def _rightly(
+        self, key: Key, obj: Object, *, glances: Glances | None
+    ) -> Outcome:
         """Do it, or say which right on the API server is lacking."""
         try:
-            return await self._reconcile(key, obj, glance=glance)
+            return await self._reconcile(key, obj, glances=glances)
         except NamespaceTerminating:
             raise
         except Forbidden as error:
@@ -139,7 +141,9 @@ class Reconcilers:
             )
             return replace(blocked.outcome(obj), retry=True)
 
-    async def _reconcile(self, key: Key, obj: Object, *, glance: bool) -> Outcome:
+    async def _reconcile(
+        self, key: Key, obj: Object, *, glances: Glances | None
+    ) -> Outcome:
         if key.kind == "DatabaseCluster":
             return await reconcile_cluster(self._context, key, obj)
         if is_deleting(obj) and is_let_go(obj):
@@ -153,7 +157,7 @@ class Reconcilers:
             obj = await self._spared(key.kind, obj)
         if pause is not None:
             return await self._plan(key, obj, pause)
-        return await self._work(key, obj, glance=glance)
+        return await self._work(key, obj, glances=glances)
 
     async def _plan(self, key: Key, obj: Object, pause: Pause) -> Outcome:
         """Say what would be done, and only to whom it would be."""
@@ -163,11 +167,11 @@ class Reconcilers:
             return planned_nothing(obj, pause, blocked)
         return await reconcile_planned(self._context, key, obj, pause)
 
-    async def _work(self, key: Key, obj: Object, *, glance: bool) -> Outcome:
+    async def _work(self, key: Key, obj: Object, *, glances: Glances | None) -> Outcome:
         """Make it true, or say what is in the way."""
         try:
             self._check_namespace(key, obj)
-            if glance and await is_settled(self._context, key, obj):
+            if glances and await glances.is_settled(self._context, key, obj):
                 return SETTLED
             return await self._dispatch(key, obj)
         except Blocked as reason:

@@ -21,8 +21,6 @@ from pg_operator.plan.state import (
     RoleState,
     Unset,
 )
-from pg_operator.postgres.observe_dependencies import observe_dependencies
-from pg_operator.postgres.observe_roles import observe_role, observe_verifier
 from pg_operator.reconcilers.context import Context, claimant_of
 from pg_operator.reconcilers.memberships import resolve_memberships
 from pg_operator.reconcilers.outcome import Key, Object
@@ -37,6 +35,7 @@ from pg_operator.reconcilers.reach import check_allowed, find_cluster
 from pg_operator.reconcilers.references import link_to
 from pg_operator.reconcilers.role_properties import resolve_properties
 from pg_operator.reconcilers.servers import Link
+from pg_operator.reconcilers.survey import observe_shared_roles
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +201,11 @@ async def observe_shared_role(
     context: Context, link: Link, name: str
 ) -> tuple[RoleState, Dependencies]:
     """Observe a role from outside: its row, its mark, and where it is entangled."""
-    async with link.connections.session() as connection:
-        observed = await observe_role(connection, name, keyring=context.keyring)
-        if link.server.read_passwords:
-            verifier = await observe_verifier(connection, name, keyring=context.keyring)
-            observed = replace(observed, verifier=verifier)
-        dependencies = await observe_dependencies(connection, name)
+    survey = context.survey
+    known = None if survey is None else await survey.role(link, name)
+    if known is None:
+        known = (await observe_shared_roles(link, [name], keyring=context.keyring))[
+            name
+        ]
+    observed, dependencies = known
     return context.witness.see(link.server, observed), dependencies

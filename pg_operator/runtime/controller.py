@@ -20,6 +20,7 @@ from pg_operator.kube.events import Events
 from pg_operator.kube.lease import LeaseLock
 from pg_operator.kube.transport import Transport
 from pg_operator.kube.watch import watch_secrets
+from pg_operator.reconcilers.glance import Glances
 from pg_operator.reconcilers.outcome import Key, Outcome
 from pg_operator.reconcilers.reconcile import Reconcilers
 from pg_operator.reconcilers.sweep import Sweeps
@@ -125,7 +126,7 @@ class Controller:
             on_retry=metrics.retried,
         )
         # What the leader before left as it is to be, until something wakes it.
-        self._settled: set[Key] = set()
+        self._glances = Glances()
         self._feed = Feed(
             self._cache,
             wake=self._wake,
@@ -210,7 +211,7 @@ class Controller:
         await elector.acquire()
         settled_by = ""
         if elector.settled_by == VERSION:
-            self._settled = self._queue.keys
+            self._glances = Glances(self._queue.keys)
         try:
             async with asyncio.TaskGroup() as group:
                 keeping = group.create_task(elector.keep())
@@ -223,7 +224,7 @@ class Controller:
 
     def _wake(self, key: Key, *, ahead: bool = False) -> None:
         """Queue a key for a look at all of it."""
-        self._settled.discard(key)
+        self._glances.discard(key)
         self._queue.add(key, ahead=ahead)
 
     async def _lead(self) -> None:
@@ -264,9 +265,8 @@ class Controller:
 
     def _reconcile(self, reconcilers: Reconcilers, key: Key) -> Awaitable[Outcome]:
         """Look at a key that was taken from the queue."""
-        glance = key in self._settled
-        self._settled.discard(key)
-        return reconcilers.reconcile(key, glance=glance)
+        glances = self._glances if self._glances.take(key) else None
+        return reconcilers.reconcile(key, glances=glances)
 
     async def _start_reconcilers(self) -> Reconcilers:
         return await Reconcilers.start(

@@ -82,13 +82,13 @@ async def test_admin_of_a_provider_does_the_whole_job(bed: Bed) -> None:
 async def delete_role(bed: Bed, role: str, *, database: str) -> None:
     """Carry out the plan that deletes a role with objects in one database."""
     async with bed.connections.session() as connection:
-        dependencies = await observe_dependencies(connection, role)
+        dependencies = await observe_dependencies(connection, [role])
     async with bed.connections.session(database) as connection:
         homes = {database: await observe_homes(connection, role)}
     plan = deletion_role(
         await bed.role(role),
         policy="Delete",
-        dependencies=dependencies,
+        dependencies=dependencies[role],
         heir=await bed.role(bed.name("heir")),
         homes=homes,
     )

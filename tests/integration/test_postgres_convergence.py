@@ -181,7 +181,7 @@ async def _observe_all(
     await observe_server(connection)
     await observe_catalog(connection, wanted=everything(database, "app"))
     await observe_holdings(connection, role)
-    await observe_dependencies(connection, role)
+    await observe_dependencies(connection, [role])
     return (
         await observe_database(connection, database, keyring=bed.keyring),
         await observe_role(connection, role, keyring=bed.keyring),

@@ -67,7 +67,8 @@ async def test_privilege_on_a_parameter_does_not_keep_a_role_from_being_observed
     orders = Securable("table", shop, "app", "orders")
     assert await bed.grants(role, database=shop) == {Grant(orders, "SELECT")}
     async with bed.connections.session() as connection:
-        assert (await observe_dependencies(connection, role)).granted_in >= {shop}
+        dependencies = await observe_dependencies(connection, [role])
+        assert dependencies[role].granted_in >= {shop}
     # The operator's login is a member of the role.
     await run_as_superuser(server.superuser_dsn, f"REVOKE {on_parameter} FROM {role}")
 

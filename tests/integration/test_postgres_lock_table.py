@@ -76,13 +76,13 @@ async def make_many(
 async def delete(bed: Bed, role: str, database: str) -> Applied:
     """Delete a role as its object's deletion does."""
     async with bed.connections.session() as connection:
-        dependencies = await observe_dependencies(connection, role)
+        dependencies = await observe_dependencies(connection, [role])
     async with bed.connections.session(database) as connection:
         homes = await observe_homes(connection, role)
     plan = deletion_role(
         await bed.role(role),
         policy="Delete",
-        dependencies=dependencies,
+        dependencies=dependencies[role],
         heir=await bed.role(bed.name("heir")),
         homes={database: homes},
     )

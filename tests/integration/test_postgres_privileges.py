@@ -527,7 +527,8 @@ async def test_default_privileges_are_nothing_that_a_creator_owns(
         scene.permission(schemas=[{"name": "app", "tables": [tables]}])
     )
     async with scene.bed.connections.session() as connection:
-        dependencies = await observe_dependencies(connection, scene.writer)
+        found = await observe_dependencies(connection, [scene.writer])
+    dependencies = found[scene.writer]
     assert dependencies.owner_in == frozenset()
     assert scene.database in dependencies.granted_in
 
@@ -758,12 +759,12 @@ async def test_role_goes_with_the_default_privileges_it_has_or_is_named_in(
     await scene.reconcile(permission)
     name = getattr(scene, which)
     async with scene.bed.connections.session() as connection:
-        dependencies = await observe_dependencies(connection, name)
-    assert effective_role_policy(None, dependencies) == "Delete"
+        found = await observe_dependencies(connection, [name])
+    assert effective_role_policy(None, found[name]) == "Delete"
     plan = deletion_role(
         await scene.bed.role(name),
         policy="Delete",
-        dependencies=dependencies,
+        dependencies=found[name],
         heir=RoleState(scene.bed.name("heir"), exists=False),
         homes={},
     )

@@ -42,7 +42,7 @@ from tests.localcluster.postgres import PostgresServer
 
 async def observe_entanglement(bed: Bed, role: str) -> Dependencies:
     async with bed.connections.session() as connection:
-        return await observe_dependencies(connection, role)
+        return (await observe_dependencies(connection, [role]))[role]
 
 
 async def test_role_that_is_absent_is_observed_as_such(bed: Bed) -> None:

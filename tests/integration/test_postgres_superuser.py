@@ -24,7 +24,7 @@ from pg_operator.plan.privileges import RevokePrivileges
 from pg_operator.plan.state import Mark
 from pg_operator.postgres.errors import Rejected
 from pg_operator.postgres.observe import observe_catalog
-from pg_operator.postgres.observe_roles import observe_verifier
+from pg_operator.postgres.observe_roles import observe_verifiers
 from tests.integration.postgres_bed import (
     Bed,
     evil_aclexplode,
@@ -168,8 +168,8 @@ async def test_password_that_somebody_else_set_is_found_and_set_again(
     async def plan() -> Plan:
         observed = await bed.role(role)
         async with bed.connections.session() as connection:
-            seen = await observe_verifier(connection, role, keyring=bed.keyring)
-        observed = replace(observed, verifier=seen)
+            seen = await observe_verifiers(connection, [role], keyring=bed.keyring)
+        observed = replace(observed, verifier=seen[role])
         desired = desired_role(
             spec,
             claimant=bed.claimant("DatabaseRole"),

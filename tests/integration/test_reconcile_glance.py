@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
+from pg_operator.reconcilers.glance import Glances
 from pg_operator.reconcilers.outcome import Key
 from pg_operator.reconcilers.reconcile import Reconcilers
+from pg_operator.reconcilers.survey import LONGEST_OF_MANY
 from tests.integration.postgres_bed import Bed
 from tests.integration.reconcile_bed import MAIN, Stage
 
 PASSWORD = "canary-glance-before"
+LONG = "x" * (LONGEST_OF_MANY + 1)
 NEW_PASSWORD = "canary-glance-after"
 
 
@@ -38,7 +41,8 @@ class Scene:
     async def glance(self, key: Key) -> bool:
         """Tell whether a start would find an object as it was left, and no more."""
         reconcilers = Reconcilers(self.stage.context, self.stage.settings)
-        outcome = await reconcilers.reconcile(key, glance=True)
+        keys = (self.database, self.group, self.role)
+        outcome = await reconcilers.reconcile(key, glances=Glances(keys))
         if outcome.is_settled:
             assert outcome == type(outcome)(is_settled=True)
         return outcome.is_settled
@@ -166,6 +170,7 @@ async def going(scene: Scene) -> None:
             by_hand("REVOKE ALL ON DATABASE {shop} FROM {app}"), id="on-the-database"
         ),
         pytest.param(by_hand("COMMENT ON ROLE {app} IS 'mine'"), id="mark"),
+        pytest.param(by_hand(f"COMMENT ON ROLE {{app}} IS '{LONG}'"), id="long"),
         pytest.param(new_password, id="password"),
         pytest.param(another_spec, id="spec"),
         pytest.param(no_schema, id="schema-of-the-database"),
@@ -190,6 +195,7 @@ async def test_glance_sees_a_difference_of_a_role_and_all_is_looked_at(
             by_hand("GRANT CONNECT ON DATABASE {shop} TO PUBLIC"), id="public"
         ),
         pytest.param(by_hand("COMMENT ON DATABASE {shop} IS 'mine'"), id="mark"),
+        pytest.param(by_hand(f"COMMENT ON DATABASE {{shop}} IS '{LONG}'"), id="long"),
         pytest.param(no_schema, id="spec"),
         pytest.param(shut_out, id="namespace"),
     ],

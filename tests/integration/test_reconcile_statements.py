@@ -7,10 +7,14 @@ import pytest
 
 from pg_operator.api.specs import Kind
 from pg_operator.postgres import connect
+from pg_operator.reconcilers.glance import Glances
+from pg_operator.reconcilers.outcome import Key
+from pg_operator.reconcilers.reconcile import Reconcilers
 from tests.integration.postgres_bed import Bed
 from tests.integration.reconcile_bed import MAIN, Stage
 from tests.localcluster.postgres import PostgresServer
 
+MAIN_CLUSTER = Key("DatabaseCluster", "", "main")
 STATEMENT = re.compile(r"LOG:  (statement|execute [^:]*): ")
 
 
@@ -23,6 +27,11 @@ async def statements_of(
         begin = server.log.stat().st_size
         reason, message, _ = await stage.reconcile(key)
         assert reason == "Reconciled", message
+    return logged_since(server, begin)
+
+
+def logged_since(server: PostgresServer, begin: int) -> int:
+    """Return how many statements the server's log has from an offset on."""
     said = server.log.read_bytes()[begin:].decode(errors="replace")
     return len(STATEMENT.findall(said))
 
@@ -66,3 +75,26 @@ async def test_roles_that_a_database_names_are_looked_at_together(
 
     one = await with_roles(roles[0], roles[0], roles[0])
     assert await with_roles(*roles) == one
+
+
+async def test_roles_are_glanced_at_together(
+    stage: Stage, bed: Bed, server: PostgresServer, roles: list[str]
+) -> None:
+    stage.say_ready(MAIN_CLUSTER, is_ready=True, reason="Connected")
+    keys = [Key("DatabaseRole", "shop", name) for name in roles]
+    for key in keys:
+        reason, _, outcome = await stage.reconcile(key)
+        stage.say_ready(key, is_ready=True, reason=reason, status=outcome.status)
+
+    async def glance_at(*keys: Key) -> int:
+        glances = Glances(keys)
+        begin = server.log.stat().st_size
+        for key in keys:
+            glances.take(key)
+            outcome = await Reconcilers(stage.context, stage.settings).reconcile(
+                key, glances=glances
+            )
+            assert outcome.is_settled
+        return logged_since(server, begin)
+
+    assert await glance_at(*keys) == await glance_at(keys[0]) > 0
