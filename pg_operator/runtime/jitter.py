@@ -10,12 +10,12 @@ def spread() -> float:
     return random.uniform(0.8, 1.2)  # noqa: S311 (nothing secret about it)
 
 
-def next_turn(place: Hashable, *, now: float, least: float, within: float) -> float:
-    """Return in how many seconds it is a place's turn, which comes every `within`.
+def next_turn(place: Hashable, *, now: float, least: float, every: float) -> float:
+    """Return in how many seconds it is a place's turn, which comes `every` so many.
 
     It is the first one `least` seconds from `now` or later. What is at one place has
     its turns together, whenever it was at work last, and places have theirs at
     different moments.
     """
     phase = zlib.crc32(repr(place).encode()) / 2**32
-    return least + (phase * within - now - least) % within
+    return least + (phase * every - now - least) % every

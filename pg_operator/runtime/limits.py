@@ -15,8 +15,9 @@ DEFAULT_CONNECTIONS: Final = int(
     DatabaseClusterSpec.model_fields["max_connections"].default
 )
 CONNECTIONS_OF_A_KEY: Final = 2
-# A resync comes that much sooner or later than it is said to.
-RESYNC_SPREAD: Final = 0.2
+# Of the resync interval: who was looked at less than that before its turn waits for the
+# next one.
+LEAST_REST: Final = 0.2
 # The group of keys that belong to no server: probes, and objects that are gone.
 NO_SERVER: Final = ""
 
@@ -81,16 +82,13 @@ class Limits:
         """
         interval = self._resync_interval(key)
         return next_turn(
-            self.place_of(key),
-            now=now,
-            least=(1 - RESYNC_SPREAD) * interval,
-            within=2 * RESYNC_SPREAD * interval,
+            self.place_of(key), now=now, least=LEAST_REST * interval, every=interval
         )
 
     def until_entered(self, key: Key, *, now: float) -> float:
         """Return in how many seconds one is to be looked at that rests already."""
         interval = self._resync_interval(key)
-        return next_turn(self.place_of(key), now=now, least=0, within=interval)
+        return next_turn(self.place_of(key), now=now, least=0, every=interval)
 
     def spread(self, wait: timedelta) -> timedelta:
         """Keep what waits for the same thing from coming back at the same moment."""
