@@ -47,7 +47,7 @@ async def serve(
     about a minute.
     """
     logging.getLogger("kopf.objects").addFilter(is_no_review)
-    settings = kopf.OperatorSettings()
+    settings = _settings()
     if login(settings=settings) is None:
         raise UnknownAPIServerError(
             "set KUBECONFIG to a file, or run in a pod with a service account"
@@ -77,10 +77,6 @@ async def serve(
             yield config
 
     settings.admission.server = serve_known_resources
-    settings.admission.managed = None
-    settings.posting.enabled = False
-    settings.scanning.disabled = True
-    settings.networking.request_timeout = 30
     async with await Kubernetes.from_environment() as kubernetes:
         # Older than Kopf, hence not cancelled by it.
         following = asyncio.create_task(index.follow(kubernetes, jitter=spread))
@@ -99,6 +95,15 @@ async def serve(
         finally:
             following.cancel()
             await asyncio.wait({following})
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.admission.managed = None
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.networking.request_timeout = 30
+    return settings
 
 
 def is_no_review(record: logging.LogRecord) -> bool:

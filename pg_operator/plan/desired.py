@@ -26,6 +26,7 @@ from pg_operator.plan.state import (
     Pending,
     RoleState,
     Server,
+    Unset,
 )
 
 NOTHING_HELD: Final[Mapping[str, Collection[str]]] = MappingProxyType({})
@@ -164,15 +165,9 @@ def desired_role(
 
     """
     mark = desired_mark(claimant, observed)
-    declared = spec.declares_password
-    login = spec.login
-    if login is None and not observed.exists:
-        login = declared
-    elif login is None and declared and _is_to_log_in(observed, password):
-        login = True
     return RoleState(
         name=spec.role_name,
-        login=UNSET if login is None else login,
+        login=_login(spec, observed, password),
         connection_limit=(
             UNSET if spec.connection_limit is None else spec.connection_limit
         ),
@@ -246,6 +241,18 @@ def _immutable(field: str, actual: str) -> Pending:
         f"set spec.{field} to {actual}"
     )
     return Pending(f"spec.{field}", Reason.IMMUTABLE, message)
+
+
+def _login(
+    spec: DatabaseRoleSpec, observed: RoleState, password: Password | None
+) -> bool | Unset:
+    """Return what is declared, or else what a declared password stands for."""
+    if spec.login is not None:
+        return spec.login
+    if not observed.exists:
+        return spec.declares_password
+    is_due = spec.declares_password and _is_to_log_in(observed, password)
+    return True if is_due else UNSET
 
 
 def _is_to_log_in(observed: RoleState, password: Password | None) -> bool:

@@ -31,6 +31,14 @@ async def declare(stage: Stage, bed: Bed) -> tuple[Key, Key]:
     return role, database
 
 
+async def make_doomed(stage: Stage, bed: Bed) -> Key:
+    """Make a Database whose database is to go with it."""
+    spec = {"name": bed.name("db"), **MAIN, "deletionPolicy": "Delete"}
+    key = stage.put("Database", "db", spec, namespace="a")
+    assert (await stage.reconcile(key))[0] == "Reconciled"
+    return key
+
+
 async def test_role_deleted_just_before_its_database_is_dropped_after_it(
     stage: Stage, bed: Bed
 ) -> None:
@@ -138,10 +146,8 @@ async def test_database_whose_drop_was_cut_off_goes_with_its_object(
     stage: Stage, bed: Bed, server: PostgresServer
 ) -> None:
     """PostgreSQL refuses to alter it, 15 by the end of the session."""
+    key = await make_doomed(stage, bed)
     name = bed.name("db")
-    spec = {"name": name, **MAIN, "deletionPolicy": "Delete"}
-    key = stage.put("Database", "db", spec, namespace="a")
-    await stage.reconcile(key)
     await run_as_superuser(
         server.superuser_dsn,
         f"UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{name}'",
@@ -155,10 +161,8 @@ async def test_database_is_not_dropped_while_a_slot_would_be_lost_with_it(
     stage: Stage, bed: Bed, server: PostgresServer
 ) -> None:
     """PostgreSQL drops it silently, and its reader has lost its place."""
+    key = await make_doomed(stage, bed)
     name = bed.name("db")
-    spec = {"name": name, **MAIN, "deletionPolicy": "Delete"}
-    key = stage.put("Database", "db", spec, namespace="a")
-    await stage.reconcile(key)
     await run_as_superuser(
         server.superuser_dsn,
         f"SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')",
