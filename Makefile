@@ -51,7 +51,7 @@ check: setup ## Check format, lint, types, import contracts and unit tests.
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(PY) -m pytest -n 2 tests/unit
+	$(PY) -m pytest -n 2 -m "not slow" tests/unit
 
 .PHONY: build
 build: setup
@@ -64,6 +64,7 @@ test: build ## Run the unit, integration and cluster tiers.
 
 .PHONY: test-slow
 test-slow: build ## Run the large and long cases.
+	$(PY) -m pytest -n 2 --hypothesis-profile=long --timeout 1800 tests/unit
 	$(PY) -m pytest -m slow --timeout 1800 tests/unit tests/integration tests/cluster
 
 .PHONY: test-matrix

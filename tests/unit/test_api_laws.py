@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -30,7 +30,6 @@ KINDS = pytest.mark.parametrize(
     ],
     ids=["DatabaseCluster", "Database", "DatabaseRole"],
 )
-many = settings(max_examples=100, deadline=None)
 
 
 @KINDS
@@ -42,7 +41,6 @@ def test_documents_start_valid(
 
 
 @KINDS
-@many
 @given(data=st.data())
 def test_what_the_guard_lets_through_is_valid_and_can_be_parsed(
     validate: Validate, parse: Parse, document: Document, data: st.DataObject
@@ -61,7 +59,6 @@ def test_what_the_guard_lets_through_is_valid_and_can_be_parsed(
 
 
 @KINDS
-@many
 @given(data=st.data())
 def test_any_change_gets_a_printable_verdict_and_no_change_is_refused(
     validate: Validate, parse: Parse, document: Document, data: st.DataObject

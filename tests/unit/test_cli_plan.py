@@ -7,6 +7,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+import pg_operator.cli.documents as cli_documents
 from pg_operator.api.conditions import Reason
 from pg_operator.api.validation import refusal, validate_databaserole
 from pg_operator.cli.documents import (
@@ -96,7 +97,7 @@ def doubled(times: int) -> str:
         (named(namespace=["shop"]), "metadata.namespace: Invalid value"),
         (role(labels={1, 2}), "this is more than JSON can say"),
         ("items: [&a {items: [*a]}]", "this is more than JSON can say"),
-        ("[" * 3000, "this is more than JSON can say"),
+        ("[" * 1000, "this is more than JSON can say"),
         (doubled(64), "this is more than JSON can say"),
         (role(grant="all"), 'unknown field "spec.grant"'),
         (
@@ -105,7 +106,11 @@ def doubled(times: int) -> str:
         ),
     ],
 )
-def test_file_is_refused_and_not_quoted(text: str, message: str) -> None:
+def test_file_is_refused_and_not_quoted(
+    text: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whatever has no end is past any limit, and sooner past a low one.
+    monkeypatch.setattr(cli_documents, "_MOST_CHARACTERS", 1 << 16)
     with pytest.raises(BadDocuments) as refused:
         read(text)
     assert message in str(refused.value)

@@ -67,7 +67,7 @@ FUTURE: Mapping[ObjectKind, tuple[str, ...]] = {
     "function": ("EXECUTE",),
 }
 CONTEXTS = {"work_mem": "user", "log_statement": "superuser"}
-laws = settings(max_examples=30, deadline=None, derandomize=True, database=None)
+laws = settings(derandomize=True, database=None)
 
 
 def place(schema: str) -> dict[str, str]:

@@ -351,7 +351,7 @@ class QueueLaws(RuleBasedStateMachine):
 
 
 TestQueueLaws = QueueLaws.TestCase
-TestQueueLaws.settings = settings(max_examples=60, stateful_step_count=40)
+TestQueueLaws.settings = settings(stateful_step_count=40)
 
 
 async def test_queue_hands_a_key_to_who_waits_for_it() -> None:

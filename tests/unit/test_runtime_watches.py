@@ -166,6 +166,7 @@ async def test_watch_that_ends_as_it_begins_is_not_begun_over_and_over(
         await running
 
 
+@pytest.mark.slow  # Kopf waits for 5 s
 async def test_watches_end_of_a_refusal_even_while_others_are_not_answered(
     served: Served,
 ) -> None:
@@ -176,6 +177,7 @@ async def test_watches_end_of_a_refusal_even_while_others_are_not_answered(
     assert not watches.is_alive
 
 
+@pytest.mark.slow  # Kopf waits for 5 s
 async def test_watches_end_when_the_only_credentials_are_refused(
     served: Served,
 ) -> None:
