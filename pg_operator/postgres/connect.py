@@ -173,8 +173,7 @@ class ServerConnections:
     async def _close_if(self, condition: Callable[[_Idle], bool]) -> None:
         closing = [idle for idle in self._idle if condition(idle)]
         self._idle = [idle for idle in self._idle if not condition(idle)]
-        for idle in closing:
-            await idle.connection.close()
+        await asyncio.gather(*(idle.connection.end() for idle in closing))
 
     def _check_open(self) -> None:
         """Lend nothing more once the DSN changed: the next look uses the new one."""
@@ -188,7 +187,7 @@ class ServerConnections:
             if _was_alive_just_now(idle) or await _is_alive(idle.connection):
                 return idle.connection
         while len(self._idle) + self._busy > self._max_connections:
-            await self._idle.pop(self._least_useful()).connection.close()
+            await self._idle.pop(self._least_useful()).connection.end()
         try:
             return await self._open(database)
         except _LOST:
@@ -253,7 +252,7 @@ class ServerConnections:
         status = connection.info.transaction_status
         is_idle = status == pq.TransactionStatus.IDLE
         if self._closed or not is_idle or database in self._scarce:
-            await connection.close()
+            await connection.end()
             return
         connection.take_warnings()
         now = asyncio.get_running_loop().time()

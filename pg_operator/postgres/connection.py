@@ -27,6 +27,7 @@ from pg_operator.postgres.translate import translate, translate_connect
 # is frozen, or whose storage hangs, does not, while its network says that all is well.
 PATIENCE: Final = 45.0
 CHECK_INTERVAL: Final = 0.1  # psycopg's own
+END_SECONDS: Final = 1.0
 Result = TypeVar("Result")
 
 
@@ -89,12 +90,28 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
         """End it without a word; who waits for an answer hears of it at once."""
         if self.closed:
             return
-        with (
-            contextlib.suppress(OSError),
-            # A copy of the socket: who waits needs the one that is libpq's.
-            socket.socket(fileno=os.dup(self.pgconn.socket)) as end,
-        ):
+        with contextlib.suppress(OSError), self._copied_socket() as end:
             end.shutdown(socket.SHUT_RDWR)
+
+    async def end(self) -> None:
+        """Close it, and wait a little until the server has ended it, too.
+
+        It counts a session as one of its login's until then.
+        """
+        if self.closed:
+            return
+        with contextlib.suppress(OSError), self._copied_socket() as end:
+            end.settimeout(0)
+            await self.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(END_SECONDS):
+                    while await asyncio.get_running_loop().sock_recv(end, 4096):
+                        pass
+        await self.close()
+
+    def _copied_socket(self) -> socket.socket:
+        """Return the socket once more: the one that is libpq's is its own to close."""
+        return socket.socket(fileno=os.dup(self.pgconn.socket))
 
     @contextlib.contextmanager
     def waiting_for(self, seconds: float) -> Iterator[None]:

@@ -543,6 +543,29 @@ async def test_login_without_a_free_connection_is_no_wrong_password(
     await connections.close()
 
 
+async def test_login_needs_no_more_connections_than_are_made(
+    bed: Bed, server: PostgresServer
+) -> None:
+    """The server counts a session until its process has ended, which takes a while."""
+    login, shop = bed.name("few"), bed.name("shop")
+    await bed.create_database(shop)
+    await run_as_superuser(
+        server.superuser_dsn,
+        f"CREATE ROLE {login} LOGIN CONNECTION LIMIT 1 PASSWORD 'weak'",
+        f"GRANT ALL ON DATABASE {shop} TO {login}",
+    )
+    change = {"user": login, "password": "weak"}
+    connections = connections_to(bed.dsn, change, max_connections=1)
+    for database in ("postgres", shop) * 3:
+        async with connections.session(database) as connection:
+            await connection.execute(
+                "DO $$ BEGIN FOR number IN 1..300 LOOP EXECUTE"
+                " 'CREATE TEMPORARY TABLE t' || number || ' (id int)';"
+                " END LOOP; END $$"
+            )
+    await connections.close()
+
+
 async def test_statement_that_takes_too_long_is_no_lost_connection(bed: Bed) -> None:
     async with bed.connections.session() as connection:
         pid = connection.info.backend_pid
