@@ -6,7 +6,7 @@ import itertools
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from pg_operator.runtime.turns import Line
 
@@ -21,12 +21,26 @@ def _ignore(_key: object) -> None:
     pass
 
 
+class _Unhurried(NamedTuple):
+    """The keys of a group for which no moment is better than another."""
+
+    group: Hashable
+
+
+class _Due(NamedTuple):
+    """When a key is to be queued, and how."""
+
+    moment: float
+    unhurried: bool
+
+
 class Backlog(Generic[K]):
     """The queue's state and its laws; told the time (in seconds), it never waits.
 
     A key is queued once however often it is added, runs once at a time, and runs again
     when it was added while it ran. Groups take turns, each with at most `limit_of`
-    running keys, so that one slow group never holds up the others. In its group a key
+    running keys, so that one slow group never holds up the others. The unhurried keys
+    of a group take turns with its others, one of them at a time. In its group a key
     added with `ahead` goes before those that were not; among either of them, keys of
     different `turn_of` alternate, so that many of one hold up the others by one turn,
     also many that go ahead.
@@ -64,7 +78,7 @@ class Backlog(Generic[K]):
         self._visited: Counter[Hashable] = Counter()
         # With whether it is to go ahead.
         self._dirty: dict[K, bool] = {}
-        self._due: dict[K, float] = {}
+        self._due: dict[K, _Due] = {}
         # May hold moments that are no longer in `_due`; those are passed over.
         self._moments: list[tuple[float, int, K]] = []
         self._order = itertools.count()
@@ -95,19 +109,21 @@ class Backlog(Generic[K]):
             self._dirty[key] = ahead or self._dirty.get(key, False)
             return is_new
         is_new = key not in self._placed
+        if not is_new and isinstance(self._placed[key], _Unhurried):
+            self._drop(key)
         group = self._placed.setdefault(key, self._group_of(key))
-        if group not in self._queued:
-            line = Line(turn_of=self._turn_of, place_of=self._place_of)
-            self._queued[group] = line
-        self._queued[group].add(key, ahead=ahead)
+        self._line(group).add(key, ahead=ahead)
         return is_new
 
-    def add_after(self, key: K, delay: float, *, now: float) -> None:
+    def add_after(
+        self, key: K, delay: float, *, now: float, unhurried: bool = False
+    ) -> None:
         """Queue a key later, or at the earlier moment that it already has."""
-        moment = now + delay
-        if moment < self._due.get(key, float("inf")):
-            self._due[key] = moment
-            heapq.heappush(self._moments, (moment, next(self._order), key))
+        due = _Due(now + delay, unhurried)
+        known = self._due.get(key)
+        if known is None or due.moment < known.moment:
+            self._due[key] = due
+            heapq.heappush(self._moments, (due.moment, next(self._order), key))
 
     def retry(self, key: K, *, now: float, at_least: float = 0.0) -> float:
         """Queue a key after its backoff, which doubles each time; return the delay."""
@@ -127,9 +143,11 @@ class Backlog(Generic[K]):
         promoted = []
         while self._moments and self._moments[0][0] <= now:
             moment, _, key = heapq.heappop(self._moments)
-            if self._due.get(key) == moment:
+            due = self._due.get(key)
+            if due is not None and due.moment == moment:
                 del self._due[key]
-                if self.add(key):
+                add = self._add_unhurried if due.unhurried else self.add
+                if add(key):
                     promoted.append(key)
         return promoted
 
@@ -171,13 +189,42 @@ class Backlog(Generic[K]):
         """Return when the next delayed key is due."""
         while self._moments:
             moment, _, key = self._moments[0]
-            if self._due.get(key) == moment:
+            due = self._due.get(key)
+            if due is not None and due.moment == moment:
                 return moment
             heapq.heappop(self._moments)
         return None
 
+    def _add_unhurried(self, key: K) -> bool:
+        """Queue a key that may wait for the others; tell whether that was news."""
+        if key in self._running:
+            return self.add(key)
+        if key in self._placed:
+            return False
+        group = self._placed[key] = _Unhurried(self._group_of(key))
+        self._line(group).add(key, ahead=False)
+        return True
+
+    def _line(self, group: Hashable) -> Line[K]:
+        """Return where the keys of a group wait, which is there from now on."""
+        if group not in self._queued:
+            line = Line(turn_of=self._turn_of, place_of=self._place_of)
+            self._queued[group] = line
+        return self._queued[group]
+
+    def _drop(self, key: K) -> None:
+        """Have a queued key wait no more."""
+        group = self._placed.pop(key)
+        line = self._queued[group]
+        line.discard(key)
+        if not line:
+            del self._queued[group]
+
     def _has_room(self, group: Hashable) -> bool:
-        return self._busy[group] < max(1, self._limit_of(group))
+        if isinstance(group, _Unhurried):
+            return not self._busy[group] and self._has_room(group.group)
+        busy = self._busy[group] + self._busy[_Unhurried(group)]
+        return busy < max(1, self._limit_of(group))
 
 
 class WorkQueue(Generic[K]):
@@ -221,9 +268,9 @@ class WorkQueue(Generic[K]):
             self._on_add(key)
             self._changed.set()
 
-    def add_after(self, key: K, delay: float) -> None:
-        """Queue a key in `delay` seconds at the latest."""
-        self._backlog.add_after(key, delay, now=self._clock())
+    def add_after(self, key: K, delay: float, *, unhurried: bool = False) -> None:
+        """Queue a key in `delay` seconds at the latest, or to wait for others then."""
+        self._backlog.add_after(key, delay, now=self._clock(), unhurried=unhurried)
         self._changed.set()
 
     def retry(self, key: K, *, at_least: float = 0.0) -> float:

@@ -130,6 +130,11 @@ class Line(Generic[K]):
         else:
             self._others.add(key)
 
+    def discard(self, key: K) -> None:
+        """Let a key wait no more, if it does."""
+        self._ahead.discard(key)
+        self._others.discard(key)
+
     def take(self, busy: Container[Hashable]) -> tuple[K, Hashable]:
         """Remove and return the next key and its place, not a busy one if it can be."""
         if not self._ahead:

@@ -105,7 +105,7 @@ class Worker:
         if outcome.is_settled:
             self.queue.forget(key)
             wait = self.limits.until_entered(key, now=self.queue.now())
-            self.queue.add_after(key, wait)
+            self.queue.add_after(key, wait, unhurried=True)
             return "success"
         if outcome.release:
             await self._set_finalizers(key, obj, _released)
@@ -182,11 +182,11 @@ class Worker:
         self.queue.forget(key)
         if outcome.release:
             return "success"
-        wait = self.limits.until_resync(key, now=self.queue.now())
+        resync = self.limits.until_resync(key, now=self.queue.now())
+        self.queue.add_after(key, resync, unhurried=True)
         if outcome.requeue_after is not None:
             again = self.limits.spread(outcome.requeue_after)
-            wait = min(wait, again.total_seconds())
-        self.queue.add_after(key, wait)
+            self.queue.add_after(key, again.total_seconds())
         return "success" if outcome.requeue_after is None else "requeue_after"
 
 

@@ -257,6 +257,31 @@ def test_delayed_key_runs_at_its_earliest_moment() -> None:
     assert drain(backlog) == [("a", 1)]
 
 
+def test_unhurried_keys_run_one_at_a_time_and_hold_up_nobody() -> None:
+    backlog = a_backlog(limit=2)
+    for number in range(9):
+        backlog.add_after(("a", number), 5, now=0, unhurried=True)
+    backlog.promote(now=5)
+    assert drain(backlog) == [("a", 0)]
+    backlog.add(("a", 20))
+    backlog.add(("a", 21))
+    assert drain(backlog) == [("a", 20)]
+    backlog.done(("a", 20))
+    assert drain(backlog) == [("a", 21)]
+    backlog.done(("a", 0))
+    assert drain(backlog) == [("a", 1)]
+
+
+def test_unhurried_key_that_is_woken_waits_no_more() -> None:
+    backlog = a_backlog(limit=2)
+    for number in range(9):
+        backlog.add_after(("a", number), 5, now=0, unhurried=True)
+    backlog.promote(now=5)
+    assert drain(backlog) == [("a", 0)]
+    assert not backlog.add(("a", 8))
+    assert drain(backlog) == [("a", 8)]
+
+
 def test_run_cancels_what_was_scheduled_before_it() -> None:
     backlog = a_backlog()
     backlog.add_after(("a", 1), 10, now=0)
@@ -285,30 +310,34 @@ class QueueLaws(RuleBasedStateMachine):
         super().__init__()
         self.backlog = a_backlog(capacity=CAPACITY, limit=LIMIT)
         self.now = 0.0
-        self.running: list[Key] = []
-        self.owed: set[Key] = set()
-        self.due: dict[Key, float] = {}
+        # Whether a key runs, is owed or is due as one that is in no hurry.
+        self.running: dict[Key, bool] = {}
+        self.owed: dict[Key, bool] = {}
+        self.due: dict[Key, tuple[float, bool]] = {}
 
     @rule(key=keys, ahead=st.booleans())
     def add(self, key: Key, *, ahead: bool) -> None:
         """A wake."""
         self.backlog.add(key, ahead=ahead)
-        self.owed.add(key)
+        self.owed[key] = False
 
-    @rule(key=keys, delay=st.integers(0, 5))
-    def add_after(self, key: Key, delay: int) -> None:
+    @rule(key=keys, delay=st.integers(0, 5), unhurried=st.booleans())
+    def add_after(self, key: Key, delay: int, *, unhurried: bool) -> None:
         """A resync or a retry."""
-        self.backlog.add_after(key, delay, now=self.now)
-        self.due[key] = min(self.due.get(key, float("inf")), self.now + delay)
+        self.backlog.add_after(key, delay, now=self.now, unhurried=unhurried)
+        moment = self.now + delay
+        if key not in self.due or moment < self.due[key][0]:
+            self.due[key] = moment, unhurried
 
     @rule(seconds=st.integers(0, 5))
     def wait(self, seconds: int) -> None:
         """Time passes."""
         self.now += seconds
         self.backlog.promote(now=self.now)
-        for key in [key for key, due in self.due.items() if due <= self.now]:
-            del self.due[key]
-            self.owed.add(key)
+        for key in [key for key, due in self.due.items() if due[0] <= self.now]:
+            _, unhurried = self.due.pop(key)
+            waits = unhurried and key not in self.running
+            self.owed[key] = waits and self.owed.get(key, True)
 
     @rule()
     def take(self) -> None:
@@ -317,9 +346,8 @@ class QueueLaws(RuleBasedStateMachine):
         if key is not None:
             assert key in self.owed
             assert key not in self.running
-            self.owed.remove(key)
             self.due.pop(key, None)
-            self.running.append(key)
+            self.running[key] = self.owed.pop(key)
         else:
             assert len(self.running) == CAPACITY or all(
                 self._is_blocked(key) for key in self.owed
@@ -329,8 +357,8 @@ class QueueLaws(RuleBasedStateMachine):
     def done(self, data: st.DataObject) -> None:
         """A worker ends."""
         if self.running:
-            key = data.draw(st.sampled_from(self.running))
-            self.running.remove(key)
+            key = data.draw(st.sampled_from([*self.running]))
+            del self.running[key]
             self.backlog.done(key)
 
     @invariant()
@@ -338,16 +366,20 @@ class QueueLaws(RuleBasedStateMachine):
         """No more than allowed run, in all and in each group."""
         assert len(self.running) <= CAPACITY
         for group in "ab":
-            assert len([key for key in self.running if key[0] == group]) <= LIMIT
+            running = [key for key in self.running if key[0] == group]
+            assert len(running) <= LIMIT
+            assert sum(self.running[key] for key in running) <= 1
 
     @invariant()
     def next_moment_is_the_earliest(self) -> None:
         """The queue sleeps no longer than it may."""
-        assert self.backlog.next_moment() == min(self.due.values(), default=None)
+        moments = [moment for moment, _ in self.due.values()]
+        assert self.backlog.next_moment() == min(moments, default=None)
 
     def _is_blocked(self, key: Key) -> bool:
-        busy = len([other for other in self.running if other[0] == key[0]])
-        return key in self.running or busy == LIMIT
+        beside = [other for other in self.running if other[0] == key[0]]
+        waits = self.owed[key] and any(self.running[other] for other in beside)
+        return key in self.running or len(beside) == LIMIT or waits
 
 
 TestQueueLaws = QueueLaws.TestCase
