@@ -15,7 +15,7 @@ MOST_SESSIONS: Final = 4  # maxConnections, unless a DatabaseCluster says otherw
 MOST_MORE_MEGABYTES: Final = 16.0
 MOST_MORE_FILES: Final = 10
 # Of log for each step: its Events, resyncs and what an outage brings.
-MOST_LOG_BYTES: Final = 40_000
+MOST_LOG_BYTES: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
