@@ -48,7 +48,7 @@ class Backlog(Generic[K]):
     A place is what `place_of` returns of a key: where its work is, as in a database. A
     turn is for several keys of one place, which is entered once for them; two of them
     run at a time only when nothing else waits, for one would wait for the other there.
-    Of keys that go ahead each has a turn of its own, whoever is where it goes.
+    Of keys that go ahead each has a turn of its own, but waits for its place as well.
 
     `jitter` is called for a factor around 1 with which delays are multiplied.
     """

@@ -2,11 +2,15 @@
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Container, Hashable
-from typing import Final, Generic, TypeVar
+from itertools import islice
+from typing import Any, Final, Generic, TypeVar
 
 # How many keys of one place may run before it is the turn of others. It is enough for
 # what most databases have, so that each is entered once.
 MOST_IN_A_TURN: Final = 8
+# How many keys that wait are looked at for one whose place is not busy: thousands may
+# wait for one place.
+MOST_LOOKED_AT: Final = 32
 
 Spot = tuple[Hashable, Hashable]
 """Whose turn it is when a key is taken, and the place that the key's work is at."""
@@ -51,6 +55,11 @@ class _Turns(Generic[K]):
     def first_turn(self) -> Hashable:
         """The turn that has waited longest; there must be one."""
         return next(iter(self._turns))
+
+    def has_free(self, busy: Container[Hashable]) -> bool:
+        """Tell whether one of the first keys that wait has a place that is not busy."""
+        places = (place for turn in self._turns.values() for place in turn)
+        return any(place not in busy for place in islice(places, MOST_LOOKED_AT))
 
     def has_other(self, turn: Hashable) -> bool:
         """Tell whether a key of another turn waits."""
@@ -97,12 +106,26 @@ class _Turns(Generic[K]):
         return True
 
 
+class _AtBusy(Generic[K]):
+    """The keys whose work is at a place that is busy."""
+
+    def __init__(
+        self, place_of: Callable[[K], Hashable], busy: Container[Hashable]
+    ) -> None:
+        self._place_of = place_of
+        self._busy = busy
+
+    def __contains__(self, key: Any) -> bool:
+        return self._place_of(key) in self._busy
+
+
 class Line(Generic[K]):
     """The keys of one group that wait, each once; those ahead go before the others.
 
     Those ahead that take turns as one keep the order in which they came, wherever
-    their work is. A turn goes ahead once, and again when one of another turn had its
-    place in between: a tenant can have many woken, and as often as it likes.
+    their work is, save that one whose place is busy lets the next go, one that is not
+    ahead too. A turn goes ahead once, and again when one of another turn had its place
+    in between: a tenant can have many woken, and as often as it likes.
     """
 
     def __init__(
@@ -111,6 +134,7 @@ class Line(Generic[K]):
         turn_of: Callable[[K], Hashable],
         place_of: Callable[[K], Hashable],
     ) -> None:
+        self._turn_of = turn_of
         self._place_of = place_of
         self._ahead = _Turns[K](lambda key: (turn_of(key), key))
         self._others = _Turns[K](lambda key: (turn_of(key), place_of(key)))
@@ -137,13 +161,15 @@ class Line(Generic[K]):
 
     def take(self, busy: Container[Hashable]) -> tuple[K, Hashable]:
         """Remove and return the next key and its place, not a busy one if it can be."""
-        if not self._ahead:
+        at_busy = _AtBusy(self._place_of, busy)
+        is_free = self._ahead.has_free(at_busy)
+        if not is_free and (not self._ahead or self._others.has_free(busy)):
             self._went.clear()
             return self._others.take(busy)
         turn = self._ahead.first_turn
         if turn in self._went and self._others.has_other(turn):
             self._went.clear()
             return self._others.take(busy, but={turn})
-        self._went.add(turn)
-        key, _ = self._ahead.take(busy)
+        key, _ = self._ahead.take(at_busy if is_free else ())
+        self._went.add(self._turn_of(key))
         return key, self._place_of(key)

@@ -152,6 +152,23 @@ def test_keys_that_wait_keep_away_from_where_one_ahead_is() -> None:
     assert [number for _, number in drain(backlog)] == [10, 20]
 
 
+def test_key_ahead_waits_for_its_place_while_others_go() -> None:
+    backlog = a_backlog(limit=3, place_of=tens)
+    for number in (10, 11, 20):
+        backlog.add(("a", number), ahead=True)
+    backlog.add(("a", 30))
+    assert [number for _, number in drain(backlog)] == [10, 20, 30]
+    backlog.done(("a", 10))
+    assert backlog.take() == ("a", 11)
+
+
+def test_key_ahead_waits_for_nobody_when_all_that_waits_is_there() -> None:
+    backlog = a_backlog(limit=3, place_of=tens)
+    for number in (10, 11):
+        backlog.add(("a", number), ahead=True)
+    assert [number for _, number in drain(backlog)] == [10, 11]
+
+
 def test_hanging_group_leaves_room_for_the_others() -> None:
     backlog = a_backlog(capacity=10, limit=2)
     for number in range(20):
