@@ -28,6 +28,9 @@ from pg_operator.postgres.translate import translate, translate_connect
 PATIENCE: Final = 45.0
 CHECK_INTERVAL: Final = 0.1  # psycopg's own
 END_SECONDS: Final = 1.0
+# How often a session reads the same before its server is to keep the plan: to make one
+# costs more than to carry it out, and to have it kept is a round trip more.
+READS_BEFORE_PLAN_IS_KEPT: Final = 4
 Result = TypeVar("Result")
 
 
@@ -57,6 +60,17 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
         if self.info.encoding == "ascii":
             query = in_utf8(query)
         return await super().execute(query, params, **options)
+
+    async def execute_often(
+        self, query: QueryNoTemplate, params: Params | None = None
+    ) -> psycopg.AsyncCursor[TupleRow]:
+        """Run a statement that is sent over and over, and let its plan be kept."""
+        # Only for this one: psycopg lets go of every plan at an ALTER that it counts.
+        self.prepare_threshold = READS_BEFORE_PLAN_IS_KEPT
+        try:
+            return await self.execute(query, params)
+        finally:
+            self.prepare_threshold = None
 
     async def wait(
         self,

@@ -8,7 +8,7 @@ from pg_operator.postgres.bounds import BOUNDS, LONGEST_COMMENT
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.observe_parameters import split_settings
-from pg_operator.postgres.rows import read_rows
+from pg_operator.postgres.rows import read_often
 
 # Columns for the locale came with 15 (ICU) and 17 (builtin), so they are asked for by
 # name in JSON.
@@ -55,7 +55,7 @@ async def observe_databases(
     states = {name: DatabaseState(name, exists=False, mark=None) for name in names}
     if states:
         bounds = {**BOUNDS, "longest_comment": longest_comment}
-        rows = await read_rows(connection, _DATABASES, names=[*states], **bounds)
+        rows = await read_often(connection, _DATABASES, names=[*states], **bounds)
         states |= {name: _state(name, row, keyring) for name, *row in rows}
     return states
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from pg_operator.plan.state import Dependencies, RowSecurity
 from pg_operator.postgres.connection import Connection
-from pg_operator.postgres.rows import read_bounded, read_rows
+from pg_operator.postgres.rows import read_bounded, read_often, read_rows
 
 # Shared objects other than databases (tablespaces, memberships) count as the connected
 # database's, because DROP OWNED deals with them in any. Default privileges for what a
@@ -105,7 +105,7 @@ async def observe_dependencies(
 ) -> dict[str, Dependencies]:
     """Read in which databases roles own or are granted anything, from any database."""
     found: dict[str, list[tuple[str, bool, bool, bool]]] = {role: [] for role in roles}
-    for role, *row in await read_rows(connection, _DEPENDENCIES, roles=[*roles]):
+    for role, *row in await read_often(connection, _DEPENDENCIES, roles=[*roles]):
         database, is_owner, is_database, in_policy = row
         found[role].append((database, is_owner, is_database, in_policy))
     return {role: _dependencies(rows) for role, rows in found.items()}

@@ -17,7 +17,7 @@ from pg_operator.plan.creators import Creators
 from pg_operator.plan.grants import Grant, Grants, Securable
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.marks import PREFIX
-from pg_operator.postgres.rows import check_bound, read_bounded, read_rows
+from pg_operator.postgres.rows import check_bound, read_bounded, read_often, read_rows
 
 _DATABASE_GRANTS: Final = """
 SELECT DISTINCT pg_catalog.pg_get_userbyid(a.grantee)::text,
@@ -220,7 +220,7 @@ async def observe_database_holdings(
     found: dict[str, defaultdict[str, set[Grant]]] = {
         role: defaultdict(set) for role in roles
     }
-    for role, database, privilege, grantable, grantor in await read_rows(
+    for role, database, privilege, grantable, grantor in await read_often(
         connection, _DATABASE_GRANTS, roles=[*roles]
     ):
         on = Securable("database", database)

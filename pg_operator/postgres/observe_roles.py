@@ -18,16 +18,18 @@ from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.observe_parameters import split_settings
 from pg_operator.postgres.observe_privileges import observe_database_holdings
-from pg_operator.postgres.rows import read_rows
+from pg_operator.postgres.rows import read_often, read_rows
 
 # Lists are arrays of text, which any bytes can be read from; JSON is not. The options
 # of memberships came with 16. What a superuser grants is recorded as granted by the
 # bootstrap superuser, whose OID is 10.
 _ROLES: Final = """
 SELECT r.rolname::text, r.oid::bigint, r.rolcanlogin, r.rolsuper,
-       EXISTS (SELECT FROM pg_catalog.pg_roles AS s
-               WHERE (s.rolsuper OR s.rolname = current_user)
-                 AND pg_catalog.pg_has_role(r.oid, s.oid, 'MEMBER')),
+       r.rolsuper OR r.rolname = current_user
+           OR EXISTS (SELECT FROM pg_catalog.pg_auth_members WHERE member = r.oid)
+               AND EXISTS (SELECT FROM pg_catalog.pg_roles AS s
+                           WHERE (s.rolsuper OR s.rolname = current_user)
+                             AND pg_catalog.pg_has_role(r.oid, s.oid, 'MEMBER')),
        r.rolconnlimit,
        pg_catalog.pg_has_role(current_user, r.oid, 'USAGE')
            AND pg_catalog.pg_has_role(current_user, r.oid, %(set)s),
@@ -61,7 +63,7 @@ SELECT r.rolname::text, r.oid::bigint, r.rolcanlogin, r.rolsuper,
        (SELECT c FROM pg_catalog.shobj_description(r.oid, 'pg_authid') AS c
         WHERE pg_catalog.octet_length(c) <= %(longest_comment)s)
 FROM pg_catalog.pg_roles AS r
-WHERE r.rolname = ANY (%(names)s)
+WHERE r.rolname = ANY ((SELECT %(names)s::text[])::text[])
 """
 
 _VERIFIERS: Final = """
@@ -89,7 +91,7 @@ async def observe_roles(
         # 16 split membership into using a role's privileges and becoming the role.
         becoming = "SET" if connection.info.server_version >= 160000 else "MEMBER"
         bounds = {**BOUNDS, "longest_comment": longest_comment}
-        rows = await read_rows(
+        rows = await read_often(
             connection, _ROLES, names=[*states], set=becoming, **bounds
         )
         states |= {name: _state(name, row, keyring) for name, *row in rows}

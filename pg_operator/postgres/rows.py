@@ -1,18 +1,45 @@
 """Runs a query and returns its rows, whatever bytes they hold."""
 
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, LiteralString
+
+import psycopg
 
 from pg_operator.postgres import bounds
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.encodings import show_any_bytes
 from pg_operator.postgres.errors import DatabaseTooLarge
 
+Execute = Callable[
+    [LiteralString, Mapping[str, object]], Awaitable[psycopg.AsyncCursor[Any]]
+]
+
 
 async def read_rows(
     connection: Connection, query: LiteralString, **parameters: object
 ) -> list[tuple[Any, ...]]:
     """Return all rows of a query."""
-    cursor = await connection.execute(query, parameters)
+    return await _read(connection, connection.execute, query, parameters)
+
+
+async def read_often(
+    connection: Connection, query: LiteralString, **parameters: object
+) -> list[tuple[Any, ...]]:
+    """Return all rows of a query whose plan is the same whatever it is asked.
+
+    As that of a look-up by name in catalogs that all databases share. What depends on
+    the sizes of tenants' things is planned each time, which may be dear and pays.
+    """
+    return await _read(connection, connection.execute_often, query, parameters)
+
+
+async def _read(
+    connection: Connection,
+    execute: Execute,
+    query: LiteralString,
+    parameters: Mapping[str, object],
+) -> list[tuple[Any, ...]]:
+    cursor = await execute(query, parameters)
     try:
         return await cursor.fetchall()
     except UnicodeDecodeError:

@@ -32,7 +32,7 @@ async def writing_session(
     is_locked = False
     try:
         async with connection.transaction():
-            await connection.execute(fence.locks(database), (sorted(locks),))
+            await connection.execute_often(fence.locks(database), (sorted(locks),))
             is_locked = True
             fence.passed(database)
             yield connection
