@@ -1,9 +1,9 @@
 """Looks whether GRANT and REVOKE did what they were to do, before they commit."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from pg_operator.plan.grants import Grant, Grants
+from pg_operator.plan.grants import Grant, Grants, Securable
 from pg_operator.plan.operations import takes_away
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.postgres.applied import Applied, without_effect
@@ -13,6 +13,7 @@ from pg_operator.postgres.observe_privileges import (
     Holdings,
     observe_database_holdings,
     observe_holdings,
+    observe_schema_holdings,
 )
 
 GrantOrRevoke = GrantPrivileges | RevokePrivileges
@@ -31,10 +32,8 @@ async def look_again(connection: Connection, unchecked: list[GrantOrRevoke]) -> 
     applied = Applied()
     for role, shared in sorted({_place_of(operation) for operation in unchecked}):
         those = [each for each in unchecked if _place_of(each) == (role, shared)]
-        schemas = frozenset(on.schema for each in those for on in each.on)
-        observe = (
-            _observe_shared if shared else partial(observe_holdings, owned_in=schemas)
-        )
+        objects = [on for each in those for on in each.on]
+        observe = _observe_shared if shared else _looking_at(objects)
         holdings = await observe(connection, role)
         if left := _left(those, holdings.grants):
             await revoke_as_grantors(connection, role, left, holdings)
@@ -61,6 +60,16 @@ async def look_again(connection: Connection, unchecked: list[GrantOrRevoke]) -> 
 def _place_of(operation: GrantOrRevoke) -> tuple[str, bool]:
     """Return whose privileges are meant, and whether they are in shared catalogs."""
     return operation.role, operation.kind == "database"
+
+
+def _looking_at(
+    objects: Sequence[Securable],
+) -> Callable[[Connection, str], Awaitable[Holdings]]:
+    """Return what looks at a role's privileges on some objects inside a database."""
+    schemas = frozenset(on.schema for on in objects)
+    if all(on.kind == "schema" and not on.creator for on in objects):
+        return partial(observe_schema_holdings, schemas=schemas)
+    return partial(observe_holdings, owned_in=schemas)
 
 
 def _left(operations: Sequence[GrantOrRevoke], held: Grants) -> Grants:
