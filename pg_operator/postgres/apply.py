@@ -277,8 +277,7 @@ async def _separately(
     """Run an operation in a savepoint; one over many objects again one by one."""
     connection.take_warnings()
     try:
-        async with connection.transaction():
-            await target.execute(connection, operation)
+        await target.execute_apart(connection, operation)
     except (MissingPrivilege, ObjectInUse, Rejected) as error:
         applied = Applied()
         if isinstance(operation, GrantOrRevoke) and len(operation.on) > 1:

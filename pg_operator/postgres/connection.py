@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import psycopg
-from psycopg import pq
+from psycopg import pq, sql
 from psycopg.abc import Params, PQGen, QueryNoTemplate
 from psycopg.rows import AsyncRowFactory, TupleRow, tuple_row
 
@@ -31,6 +31,8 @@ END_SECONDS: Final = 1.0
 # How often a session reads the same before its server is to keep the plan: to make one
 # costs more than to carry it out, and to have it kept is a round trip more.
 READS_BEFORE_PLAN_IS_KEPT: Final = 4
+_APART: Final = sql.SQL("SAVEPOINT apart; {}; RELEASE SAVEPOINT apart")
+_UNDO_APART: Final = "ROLLBACK TO SAVEPOINT apart; RELEASE SAVEPOINT apart"
 Result = TypeVar("Result")
 
 
@@ -71,6 +73,15 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
             return await self.execute(query, params)
         finally:
             self.prepare_threshold = None
+
+    async def execute_apart(self, statement: sql.Composable) -> None:
+        """Run a statement in a savepoint of the open transaction, in one round trip."""
+        try:
+            await self.execute(_APART.format(statement))
+        except psycopg.Error:
+            if self.info.transaction_status == pq.TransactionStatus.INERROR:
+                await self.execute(_UNDO_APART)
+            raise
 
     async def wait(
         self,

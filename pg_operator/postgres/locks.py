@@ -26,6 +26,11 @@ ORDER BY c.relname
 """
 
 
+def is_on_tables(operation: GrantPrivileges | RevokePrivileges) -> bool:
+    """Tell whether the tables of a statement are to be locked before it."""
+    return operation.kind in {"table", "column"}
+
+
 async def lock_tables(
     connection: Connection, operation: GrantPrivileges | RevokePrivileges
 ) -> None:
@@ -37,7 +42,7 @@ async def lock_tables(
     Raises:
         psycopg.errors.LockNotAvailable: somebody is changing one of them.
     """
-    if operation.kind not in {"table", "column"}:
+    if not is_on_tables(operation):
         return
     schema = operation.on[0].schema
     names = sorted({on.name for on in operation.on})

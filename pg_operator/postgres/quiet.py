@@ -32,44 +32,49 @@ _MAY_SET: Final = sql.SQL(
 )
 
 
-async def leave_unsampled(connection: Connection) -> None:
+async def changeable_settings(connection: Connection) -> list[str]:
+    """Return those of the log's settings that the login may change now."""
+    names = [*_SILENCE, _SAMPLING]
+    if connection.info.parameter_status("is_superuser") == "on":
+        return names
+    if connection.info.server_version < PARAMETER_PRIVILEGES:
+        return []
+    cursor = await connection.execute_often(_MAY_SET, [names])
+    return [name for (name,) in await cursor.fetchall()]
+
+
+async def leave_unsampled(
+    connection: Connection, *, changeable: Collection[str]
+) -> None:
     """Let the server choose none of a session's transactions to be logged as a whole.
 
     To be called before the transaction that is to be `unlogged`.
     """
-    if await _changeable(connection, [_SAMPLING]):
+    if _SAMPLING in changeable:
         await connection.execute(
             sql.SQL("SET {} TO 0").format(sql.Identifier(_SAMPLING))
         )
 
 
 @contextlib.asynccontextmanager
-async def unlogged(connection: Connection) -> AsyncGenerator[None]:
+async def unlogged(
+    connection: Connection, *, changeable: Collection[str]
+) -> AsyncGenerator[None]:
     """Let the server log no statement until the block ends, within a transaction.
 
-    Settings that the login may not change stay as they are. After a failure they end
-    with the transaction.
+    Settings that are not `changeable` stay as they are. After a failure they end with
+    the transaction.
     """
-    names = await _changeable(connection, _SILENCE)
-    if not names:
+    silence = {name: off for name, off in _SILENCE.items() if name in changeable}
+    if not silence:
         yield
         return
-    silence = {name: _SILENCE[name] for name in names} | _DEBUGGING
+    silence |= _DEBUGGING
     await _set_local(
         connection, {name: sql.Literal(value) for name, value in silence.items()}
     )
     yield
     await _set_local(connection, dict.fromkeys(silence, sql.DEFAULT))
-
-
-async def _changeable(connection: Connection, names: Collection[str]) -> list[str]:
-    """Return those of the log's settings that the login may change."""
-    if connection.info.parameter_status("is_superuser") == "on":
-        return list(names)
-    if connection.info.server_version < PARAMETER_PRIVILEGES:
-        return []
-    cursor = await connection.execute(_MAY_SET, [list(names)])
-    return [name for (name,) in await cursor.fetchall()]
 
 
 async def _set_local(

@@ -6,15 +6,26 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 import psycopg
+from psycopg import sql
 
 from pg_operator.api.secret import SecretText
-from pg_operator.plan.operations import AlterRole, CreateRole, MarkRole, Operation
+from pg_operator.plan.operations import (
+    AlterRole,
+    CreateRole,
+    MarkRole,
+    Operation,
+    Separable,
+)
 from pg_operator.plan.state import Membership, Password, RoleParameter, Server
 from pg_operator.postgres.connect import ServerConnections
 from pg_operator.postgres.connection import Connection
-from pg_operator.postgres.locks import lock_tables
+from pg_operator.postgres.locks import is_on_tables, lock_tables
 from pg_operator.postgres.marks import Keyring
-from pg_operator.postgres.quiet import leave_unsampled, unlogged
+from pg_operator.postgres.quiet import (
+    changeable_settings,
+    leave_unsampled,
+    unlogged,
+)
 from pg_operator.postgres.render import render
 from pg_operator.postgres.second_look import GrantOrRevoke
 from pg_operator.postgres.secrets import scram_verifier
@@ -29,17 +40,42 @@ class Target:
     connections: ServerConnections
     keyring: Keyring
     verifiers: dict[str, str] = field(default_factory=dict)
+    # Of the log's settings, as asked before the last password was set.
+    _changeable: set[str] = field(default_factory=set)
 
     async def prepare(
         self, connection: Connection, operations: Collection[Operation]
     ) -> None:
         """Do what must be done before the transaction of these operations begins."""
         if any(_sets_password(operation) for operation in operations):
-            await leave_unsampled(connection)
+            self._changeable.clear()
+            self._changeable.update(await changeable_settings(connection))
+            await leave_unsampled(connection, changeable=self._changeable)
 
     async def execute(self, connection: Connection, operation: Operation) -> None:
         """Run the one statement of an operation."""
+        statement = self._statement(connection, operation)
+        with _translated(operation):
+            async with contextlib.AsyncExitStack() as around:
+                if isinstance(operation, GrantOrRevoke):
+                    await lock_tables(connection, operation)
+                if _sets_password(operation):
+                    silence = unlogged(connection, changeable=self._changeable)
+                    await around.enter_async_context(silence)
+                await connection.execute(statement)
 
+    async def execute_apart(self, connection: Connection, operation: Separable) -> None:
+        """Run it so that its failure leaves the transaction as it was before."""
+        if isinstance(operation, GrantOrRevoke) and is_on_tables(operation):
+            # These are locked first.
+            async with connection.transaction():
+                await self.execute(connection, operation)
+            return
+        statement = self._statement(connection, operation)
+        with _translated(operation):
+            await connection.execute_apart(statement)
+
+    def _statement(self, connection: Connection, operation: Operation) -> sql.Composed:
         def verifier(password: Password, role: str) -> str:
             text = password.text or SecretText("")
             stored = scram_verifier(text, role=role, pgconn=connection.pgconn)
@@ -47,21 +83,12 @@ class Target:
             self.verifiers[role] = fingerprint
             return stored
 
-        statement = render(
+        return render(
             self._completed(operation),
             server=self.server,
             keyring=self.keyring,
             verifier=verifier,
         )
-        try:
-            async with contextlib.AsyncExitStack() as around:
-                if isinstance(operation, GrantOrRevoke):
-                    await lock_tables(connection, operation)
-                if _sets_password(operation):
-                    await around.enter_async_context(unlogged(connection))
-                await connection.execute(statement)
-        except psycopg.Error as error:
-            raise translate(error, names=_names(operation)) from None
 
     def _completed(self, operation: Operation) -> Operation:
         """Put on record what the server was given for a password a moment ago."""
@@ -69,6 +96,15 @@ class Target:
             return operation
         verifier = self.verifiers.get(operation.name, operation.mark.verifier)
         return replace(operation, mark=replace(operation.mark, verifier=verifier))
+
+
+@contextlib.contextmanager
+def _translated(operation: Operation) -> Iterator[None]:
+    """Make one of our errors of what the server refuses of an operation."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translate(error, names=_names(operation)) from None
 
 
 def _sets_password(operation: Operation) -> bool:
