@@ -103,7 +103,11 @@ class Review:
                 f"the body must be an AdmissionReview: {field}: {first['msg']}"
             ) from None
         for name in ("object", "oldObject"):
-            found = document["request"].get(name) or {}
+            found = document["request"].get(name)
+            if found is None:
+                continue
+            # Larger than most objects; nobody reads them, and Kopf copies and compares.
+            found["metadata"].pop("managedFields", None)
             if isinstance(found.get("spec"), dict):
                 found["spec"] = _Shared(found["spec"])
         return cls(document=document, request=review.request)

@@ -104,6 +104,15 @@ def test_spec_under_review_is_never_copied() -> None:
         assert copied["request"][name]["spec"] is original
 
 
+def test_review_leaves_out_what_the_api_server_keeps_of_field_managers() -> None:
+    """Kopf copies it with each object, and compares it to find its own patch."""
+    stored = a_database()
+    stored["metadata"]["managedFields"] = [{"manager": "kubectl", "fieldsV1": {}}]
+    review = Review.parse(json.dumps(a_review(stored, old=stored)).encode())
+    for name in ("object", "oldObject"):
+        assert review.document["request"][name] == a_database()
+
+
 @pytest.mark.parametrize(
     "path",
     [
