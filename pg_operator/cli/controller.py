@@ -1,7 +1,6 @@
 """`pg-operator controller`: the process that makes stored objects true."""
 
 import asyncio
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -21,10 +20,9 @@ from pg_operator.cli.options import (
 from pg_operator.postgres.dsn import drop_libpq_variables
 from pg_operator.reconcilers.settings import Settings
 from pg_operator.runtime.controller import run, stop_on_signals
+from pg_operator.runtime.election import log_end
 from pg_operator.runtime.logs import configure_logging
 from pg_operator.runtime.settings import ControllerSettings
-
-logger = logging.getLogger(__name__)
 
 _OPTIONS = (
     click.option(
@@ -113,6 +111,6 @@ def controller(*, log_format: str, **options: Any) -> None:
 
     try:
         asyncio.run(work())
-    except Exception:
-        logger.exception("Cannot go on")
+    except Exception as error:  # noqa: BLE001 (told, whatever it is)
+        log_end(error)
         sys.exit(1)

@@ -1,7 +1,6 @@
 """`pg-operator run`: webhook and controller in one process, for small installs."""
 
 import asyncio
-import logging
 import os
 import sys
 import threading
@@ -18,12 +17,11 @@ from pg_operator.cli.webhook import WebhookOptions, webhook_options
 from pg_operator.postgres.dsn import drop_libpq_variables
 from pg_operator.runtime.controller import run as run_controller
 from pg_operator.runtime.controller import stop_on_signals
+from pg_operator.runtime.election import log_end
 from pg_operator.runtime.logs import configure_logging
 from pg_operator.runtime.settings import ControllerSettings
 from pg_operator.runtime.threads import run_in_thread
 from webhooks.metrics import WebhookMetrics
-
-logger = logging.getLogger(__name__)
 
 # After the drain: what the server itself takes to close its connections.
 CLOSING_SECONDS = 5.0
@@ -63,8 +61,8 @@ def run(
     )
     try:
         asyncio.run(_run(settings, options, mounted))
-    except Exception:
-        logger.exception("Cannot go on")
+    except Exception as error:  # noqa: BLE001 (told, whatever it is)
+        log_end(error)
         sys.exit(1)
 
 

@@ -27,6 +27,18 @@ class LeadershipLost(Exception):
     """Another process may work by now; this one must end."""
 
 
+def log_end(error: Exception) -> None:
+    """Say why the process ends: in one line where others are to take over anyway."""
+    lost, others = ExceptionGroup("ended", [error]).split(LeadershipLost)
+    if lost is None or others is not None:
+        logger.error("Cannot go on", exc_info=error)
+        return
+    first: Exception = lost
+    while isinstance(first, ExceptionGroup):
+        first = first.exceptions[0]
+    logger.warning("The leadership is lost, and this process ends: %s", first)
+
+
 class Lock(Protocol):
     """What is fought for; every method raises KubernetesError."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from pg_operator.kube.errors import Conflict, KubernetesError, NotFound, Unreachable
 from pg_operator.kube.lease import Lease
-from pg_operator.runtime.election import Elector, LeadershipLost
+from pg_operator.runtime.election import Elector, LeadershipLost, log_end
 
 # How long others must wait for one that was not heard of, and how long it may write.
 LEASE, DEADLINE = 15.0, 10.0
@@ -338,3 +338,24 @@ async def test_who_lost_the_leadership_does_not_give_it_up(scene: Scene) -> None
     await other.acquire()
     await leader.release()
     assert scene.holder == "b"
+
+
+def test_process_that_lost_the_leadership_ends_with_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lost = ExceptionGroup("inner", [LeadershipLost("no renewal in 10 s")])
+    log_end(ExceptionGroup("outer", [lost]))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage().endswith("no renewal in 10 s")
+    assert record.exc_info is None
+
+
+def test_process_that_broke_ends_with_all_that_is_known(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bug = RuntimeError("a bug")
+    log_end(ExceptionGroup("outer", [LeadershipLost("too late"), bug]))
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert record.exc_info is not None
