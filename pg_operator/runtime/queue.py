@@ -266,7 +266,8 @@ class WorkQueue(Generic[K]):
         """Queue a key now, `ahead` of those of its group that are not."""
         if self._backlog.add(key, ahead=ahead):
             self._on_add(key)
-            self._changed.set()
+        # One that was queued already may run sooner now.
+        self._changed.set()
 
     def add_after(self, key: K, delay: float, *, unhurried: bool = False) -> None:
         """Queue a key in `delay` seconds at the latest, or to wait for others then."""

@@ -411,6 +411,17 @@ async def test_queue_hands_a_key_to_who_waits_for_it() -> None:
     assert await waiting == ("a", 1)
 
 
+async def test_queue_hands_an_unhurried_key_that_is_woken_to_who_waits_for_it() -> None:
+    queue = WorkQueue(a_backlog(limit=2), clock=Clock())
+    for number in range(2):
+        queue.add_after(("a", number), 0, unhurried=True)
+    assert await queue.get() == ("a", 0)
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.add(("a", 1))
+    assert await waiting == ("a", 1)
+
+
 async def test_queue_wakes_for_a_delayed_key() -> None:
     queue = WorkQueue(a_backlog(), clock=asyncio.get_running_loop().time)
     queue.add_after(("a", 1), 0.001)
