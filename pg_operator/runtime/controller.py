@@ -208,10 +208,9 @@ class Controller:
         Raises:
             ExceptionGroup: with LeadershipLost, when another process may lead by now.
         """
-        await elector.acquire()
-        settled_by = ""
-        if elector.settled_by == VERSION:
+        if await elector.acquire() == VERSION:
             self._glances = Glances(self._queue.keys)
+        settled_by = ""
         try:
             async with asyncio.TaskGroup() as group:
                 keeping = group.create_task(elector.keep())

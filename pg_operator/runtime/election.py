@@ -78,27 +78,27 @@ class Elector:
         self._seen_at = 0.0
         self._is_stale = True
         self._renewed_at = float("-inf")
-        self._settled_by = ""
-
-    @property
-    def settled_by(self) -> str:
-        """What the leader before left as it gave the Lease up; empty if it did not."""
-        return self._settled_by
 
     def is_leading(self) -> bool:
         """Tell whether nobody else can have taken over yet."""
         return self._clock() < self._renewed_at + RENEW_SECONDS
 
-    async def acquire(self) -> None:
-        """Wait until this process leads."""
+    async def acquire(self) -> str:
+        """Wait until this process leads; return the `settled_by` of who led before.
+
+        It is empty unless that one gave the leadership up with it.
+        """
+        left = ""
         while not self.is_leading():
             try:
                 if self._is_stale:
                     await self._read()
-                if self._lease is None or self._is_free(self._lease):
+                lease = self._lease
+                if lease is None or self._is_free(lease):
+                    left = "" if lease is None else lease.settled_by
                     await self._write()
                 else:
-                    await self._watch(self._lease)
+                    await self._watch(lease)
             except Conflict:
                 self._is_stale = True
             except (KubernetesError, TimeoutError) as error:
@@ -106,6 +106,7 @@ class Elector:
                 self._is_stale = True
                 await self._pause(RETRY_SECONDS)
         logger.info("Leading as %s", self._identity)
+        return left
 
     async def keep(self) -> NoReturn:
         """Renew for as long as this process leads.
@@ -163,10 +164,7 @@ class Elector:
                 write = self._lock.write(
                     self._lease, self._identity, seconds=LEASE_SECONDS
                 )
-            left = "" if self._lease is None else self._lease.settled_by
             self._see(await write)
-        # A renewal finds none, and what was left stays what it was.
-        self._settled_by = left or self._settled_by
         self._renewed_at = sent_at
 
     async def _read(self) -> None:
