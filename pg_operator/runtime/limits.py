@@ -78,7 +78,8 @@ class Limits:
     def until_resync(self, key: Key, *, now: float) -> float:
         """Return in how many seconds an object that is looked at `now` is so again.
 
-        Those that work in one database come together, so that it is entered once.
+        `now` is the time in seconds, by which turns come whoever leads. Those that work
+        in one database come together, so that it is entered once.
         """
         interval = self._resync_interval(key)
         return next_turn(

@@ -248,10 +248,6 @@ class WorkQueue(Generic[K]):
         self._changed = asyncio.Event()
         self._closed = False
 
-    def now(self) -> float:
-        """Return the time by the queue's clock, in seconds."""
-        return self._clock()
-
     @property
     def keys(self) -> set[K]:
         """The keys that wait for their turn."""

@@ -57,7 +57,8 @@ class Poster(Protocol):
 class Worker:
     """Gives keys their turns: one at a time for a key, any number for different ones.
 
-    `now` is asked for the time that a status shows.
+    `now` is asked for the time, which a status shows and turns go by: it is the same
+    for whoever leads next.
     """
 
     cache: Cache
@@ -104,7 +105,7 @@ class Worker:
             return "success"
         if outcome.is_settled:
             self.queue.forget(key)
-            wait = self.limits.until_entered(key, now=self.queue.now())
+            wait = self.limits.until_entered(key, now=self.now().timestamp())
             self.queue.add_after(key, wait, unhurried=True)
             return "success"
         if outcome.release:
@@ -182,12 +183,13 @@ class Worker:
         self.queue.forget(key)
         if outcome.release:
             return "success"
-        resync = self.limits.until_resync(key, now=self.queue.now())
-        self.queue.add_after(key, resync, unhurried=True)
-        if outcome.requeue_after is not None:
-            again = self.limits.spread(outcome.requeue_after)
-            self.queue.add_after(key, again.total_seconds())
-        return "success" if outcome.requeue_after is None else "requeue_after"
+        resync = self.limits.until_resync(key, now=self.now().timestamp())
+        if outcome.requeue_after is None:
+            self.queue.add_after(key, resync, unhurried=True)
+            return "success"
+        again = self.limits.spread(outcome.requeue_after).total_seconds()
+        self.queue.add_after(key, min(again, resync))
+        return "requeue_after"
 
 
 def _finalizers(obj: Object) -> list[str]:

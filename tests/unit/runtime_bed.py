@@ -1,7 +1,7 @@
 """Objects, and an API server in memory that counts its writes."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -177,6 +177,8 @@ class Bed:
 
     def __init__(self) -> None:
         self.clock = Clock()
+        # The time when the clock showed nothing.
+        self.began = NOW
         self.server = ApiServer()
         self.events = Events()
         self.registry = CollectorRegistry()
@@ -205,7 +207,7 @@ class Bed:
             kubernetes=self.server,
             events=self.events,
             metrics=Metrics(self.registry),
-            now=lambda: NOW,
+            now=lambda: self.began + timedelta(seconds=self.clock.time),
         )
 
     def store(self, kind: Kind, obj: Json) -> Key:

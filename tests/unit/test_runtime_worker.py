@@ -323,12 +323,41 @@ async def test_settled_object_is_left_alone_until_its_turn_within_the_interval(
     assert ORDERS in bed.reconciled
 
 
+async def test_turn_of_a_settled_object_is_the_same_whoever_leads(bed: Bed) -> None:
+    """Or leaders that follow one another sooner than it comes would never see it."""
+    other = Bed()
+    other.clock.time = 4321.0
+    other.began -= timedelta(seconds=4321)
+    moments = []
+    for one in (bed, other):
+        one.store("Database", a_database("orders"))
+        one.script[ORDERS] = Outcome(is_settled=True)
+        await one.settle()
+        moments.append(one.backlog.next_moment())
+    mine, others = moments
+    assert mine is not None
+    assert others == pytest.approx(4321 + mine)
+
+
 async def test_outcome_may_ask_for_an_earlier_look(bed: Bed) -> None:
     bed.store("Database", a_database("orders"))
     bed.script[ORDERS] = Outcome(requeue_after=timedelta(seconds=15))
     await bed.settle()
     assert bed.backlog.next_moment() == 15
     assert bed.count("requeue_after") == 1
+
+
+async def test_look_that_was_asked_for_does_not_wait_for_resyncs(bed: Bed) -> None:
+    spec = {"connection": {"name": "dsn"}, "resyncInterval": "5s"}
+    bed.store("DatabaseCluster", an_object("main", spec))
+    bills = bed.store("Database", a_database("bills"))
+    bed.store("Database", a_database("orders"))
+    bed.script[ORDERS] = Outcome(requeue_after=timedelta(seconds=15))
+    await bed.settle()
+    bed.clock.time = 6
+    bed.backlog.promote(now=bed.clock())
+    taken = {bed.backlog.take() for _ in range(3)}
+    assert taken == {cluster_key(), bills, ORDERS}
 
 
 async def test_gone_cluster_is_reconciled_once_more_and_then_rests(bed: Bed) -> None:
