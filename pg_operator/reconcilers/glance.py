@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from pg_operator.api.conditions import Reason
+from pg_operator.plan.deletion import effective_role_policy
 from pg_operator.reconcilers.binding import reconcile_binding
 from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.database_planning import plan_database
@@ -119,7 +120,11 @@ async def _is_role_settled(context: Context, key: Key, role: Object) -> bool:
     planned = await plan_role(
         context, key, found, password=binding.password, enter=False
     )
-    return not (planned.plan.operations or planned.resolved.pending)
+    policy = effective_role_policy(
+        found.spec.deletion_policy, found.dependencies, mark=planned.mark
+    )
+    is_told = role["status"].get("deletionPolicy") == policy
+    return is_told and not (planned.plan.operations or planned.resolved.pending)
 
 
 def _is_same(oid: object, obj: Object) -> bool:

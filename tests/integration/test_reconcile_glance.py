@@ -144,6 +144,12 @@ async def shut_out(scene: Scene) -> None:
     scene.stage.say_ready(key, is_ready=True, reason="Connected")
 
 
+async def owns_a_schema(scene: Scene) -> None:
+    """Its status tells what a deletion would do, which is another thing now."""
+    create = f'CREATE SCHEMA its_own AUTHORIZATION "{scene.app}"'
+    await scene.bed.execute(create, database=scene.shop)
+
+
 async def not_probed(scene: Scene) -> None:
     spec = {"connection": {"name": "dsn"}, "resyncInterval": "1h"}
     scene.stage.put("DatabaseCluster", "main", spec)
@@ -175,6 +181,7 @@ async def going(scene: Scene) -> None:
         pytest.param(another_spec, id="spec"),
         pytest.param(no_schema, id="schema-of-the-database"),
         pytest.param(shut_out, id="namespace"),
+        pytest.param(owns_a_schema, id="owns-a-schema"),
         pytest.param(not_probed, id="cluster-not-probed"),
         pytest.param(pending, id="not-ready"),
         pytest.param(was_paused, id="was-paused"),
