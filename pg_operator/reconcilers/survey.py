@@ -28,7 +28,8 @@ class Survey:
     """Roles and databases of one server, read many at a time when one is asked for.
 
     Who is not among those that were named beforehand, or has no mark of usual length,
-    is not known here.
+    is not known here. A role is known once: only its own object asks for it, and what
+    thousands of roles hold is not kept for longer.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Survey:
         Raises:
             PostgresError: the server does not answer, or refuses.
         """
-        return await self._roles.get(name) if self.is_of(link) else None
+        return await self._roles.pop(name) if self.is_of(link) else None
 
     async def databases(
         self, link: Link, names: Collection[str]
@@ -129,6 +130,16 @@ class _Many(Generic[V]):
 
     async def get(self, name: str) -> V | None:
         """Return the value of a name, if there is one."""
+        await self._see(name)
+        return self._seen.get(name)
+
+    async def pop(self, name: str) -> V | None:
+        """Return the value of a name, if there is one, and keep it no more."""
+        await self._see(name)
+        return self._seen.pop(name, None)
+
+    async def _see(self, name: str) -> None:
+        """Read the value of a name, and the next ones with it, unless that was done."""
         async with self._reading:
             if name in self._unread:
                 del self._unread[name]
@@ -136,7 +147,6 @@ class _Many(Generic[V]):
                 for other in names[1:]:
                     del self._unread[other]
                 self._seen |= await self._read(names)
-        return self._seen.get(name)
 
 
 def _is_marked(state: RoleState | DatabaseState) -> bool:
