@@ -1,7 +1,6 @@
 """Reads roles: rows of pg_roles, their memberships and marks in, states out."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from pg_operator.api.secret import SecretText
@@ -17,7 +16,6 @@ from pg_operator.postgres.bounds import BOUNDS, LONGEST_COMMENT
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.observe_parameters import split_settings
-from pg_operator.postgres.observe_privileges import observe_database_holdings
 from pg_operator.postgres.rows import read_often, read_rows
 
 # Lists are arrays of text, which any bytes can be read from; JSON is not. The options
@@ -96,17 +94,6 @@ async def observe_roles(
         )
         states |= {name: _state(name, row, keyring) for name, *row in rows}
     return states
-
-
-async def observe_role(
-    connection: Connection, name: str, *, keyring: Keyring
-) -> RoleState:
-    """Read the row and mark of one role, and its privileges on databases."""
-    state = (await observe_roles(connection, [name], keyring=keyring))[name]
-    if not state.exists:
-        return state
-    holdings = await observe_database_holdings(connection, [name])
-    return replace(state, grants=holdings[name].grants)
 
 
 def _state(name: str, row: Collection[Any], keyring: Keyring) -> RoleState:

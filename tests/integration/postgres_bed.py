@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psycopg
 from psycopg import conninfo, sql
@@ -38,12 +38,16 @@ from pg_operator.plan.state import (
 from pg_operator.postgres.applied import Applied
 from pg_operator.postgres.apply import apply
 from pg_operator.postgres.connect import ServerConnections
+from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.dsn import parse_dsn
 from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.observe import observe_server
 from pg_operator.postgres.observe_databases import observe_database
-from pg_operator.postgres.observe_privileges import observe_holdings
-from pg_operator.postgres.observe_roles import observe_role
+from pg_operator.postgres.observe_privileges import (
+    observe_database_holdings,
+    observe_holdings,
+)
+from pg_operator.postgres.observe_roles import observe_roles
 from tests.localcluster.postgres import (
     PostgresOptions,
     PostgresServer,
@@ -220,6 +224,15 @@ async def open_bed(
         )
     finally:
         await connections.close()
+
+
+async def observe_role(
+    connection: Connection, name: str, *, keyring: Keyring
+) -> RoleState:
+    """Read the row and mark of one role, and its privileges on databases."""
+    state = (await observe_roles(connection, [name], keyring=keyring))[name]
+    holdings = await observe_database_holdings(connection, [name])
+    return replace(state, grants=holdings[name].grants)
 
 
 async def run_as_superuser(

@@ -20,8 +20,7 @@ from pg_operator.postgres.observe import observe_catalog, observe_server
 from pg_operator.postgres.observe_databases import observe_database
 from pg_operator.postgres.observe_dependencies import observe_dependencies
 from pg_operator.postgres.observe_privileges import observe_holdings
-from pg_operator.postgres.observe_roles import observe_role
-from tests.integration.postgres_bed import Bed, open_bed
+from tests.integration.postgres_bed import Bed, observe_role, open_bed
 from tests.unit.plan_examples import everything
 
 

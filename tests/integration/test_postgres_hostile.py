@@ -29,10 +29,10 @@ from pg_operator.postgres.observe_privileges import (
     observe_creators,
     observe_holdings,
 )
-from pg_operator.postgres.observe_roles import observe_role
 from tests.integration.postgres_bed import (
     Bed,
     evil_aclexplode,
+    observe_role,
     open_bed,
     run_as_superuser,
 )
