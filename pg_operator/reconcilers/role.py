@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from pg_operator.api.conditions import Reason
 from pg_operator.api.guard import guard
 from pg_operator.api.specs import DatabaseRoleSpec
 from pg_operator.api.validation import validate_databaserole
@@ -95,6 +96,8 @@ async def _take_away(
     plan, resolved = planned.plan, planned.resolved
     applied = await _apply(context, role, found, plan)
     outcome = why.outcome(role)
+    # What it may not be given needs no look, but a database that could not be entered.
+    is_left = any(one.reason == Reason.DATABASE_NOT_READY for one in resolved.pending)
     events: list[Event] = []
     if applied.statements:
         events = _events(plan, found.spec.role_name, created=False)
@@ -103,7 +106,7 @@ async def _take_away(
         # What is not its any more, it is told nothing of.
         status={"grants": _grants_status(replace(resolved, pending=()), applied)},
         events=(*events, *outcome.events),
-        requeue_after=LOOK_AGAIN if resolved.pending or applied.pending else None,
+        requeue_after=LOOK_AGAIN if is_left or applied.pending else None,
     )
 
 

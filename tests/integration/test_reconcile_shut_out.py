@@ -95,6 +95,7 @@ async def test_shut_out_role_loses_what_a_database_takes_back(
     assert [event.reason for event in outcome.events] == ["RoleUpdated", "NotAllowed"]
     assert outcome.status["grants"]["desired"] == 2
     assert (await guest.bed.role(guest.name)).login is False
+    assert outcome.requeue_after is None  # there is nothing more to take
 
     guest.allow()
     await guest.open(is_open=True)
