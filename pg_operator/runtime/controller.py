@@ -24,6 +24,7 @@ from pg_operator.reconcilers.glance import Glances
 from pg_operator.reconcilers.outcome import Key, Outcome
 from pg_operator.reconcilers.reconcile import Reconcilers
 from pg_operator.reconcilers.sweep import Sweeps
+from pg_operator.runtime.backlog import Backlog
 from pg_operator.runtime.cache import Cache
 from pg_operator.runtime.election import LEASE_NAME, Elector
 from pg_operator.runtime.feed import Feed
@@ -35,7 +36,7 @@ from pg_operator.runtime.listing import (
     list_again,
     list_everything,
 )
-from pg_operator.runtime.queue import Backlog, WorkQueue
+from pg_operator.runtime.queue import WorkQueue
 from pg_operator.runtime.settings import ControllerSettings
 from pg_operator.runtime.watches import Watches
 from pg_operator.runtime.worker import Worker

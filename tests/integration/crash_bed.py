@@ -22,12 +22,13 @@ from pg_operator.postgres.connection import Connection
 from pg_operator.reconcilers.outcome import Key
 from pg_operator.reconcilers.reconcile import Reconcilers
 from pg_operator.reconcilers.settings import Settings
+from pg_operator.runtime.backlog import Backlog
 from pg_operator.runtime.cache import Cache
 from pg_operator.runtime.feed import Feed
 from pg_operator.runtime.health import Metrics
 from pg_operator.runtime.limits import Limits
 from pg_operator.runtime.listing import list_everything
-from pg_operator.runtime.queue import Backlog, WorkQueue
+from pg_operator.runtime.queue import WorkQueue
 from pg_operator.runtime.worker import Worker
 from tests.integration.memory_api import MemoryAPI
 

@@ -9,11 +9,12 @@ from prometheus_client import CollectorRegistry
 from pg_operator.api.specs import FINALIZER, PLURALS, Kind
 from pg_operator.kube.errors import Conflict, NotFound, Unreachable
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome
+from pg_operator.runtime.backlog import Backlog
 from pg_operator.runtime.cache import Cache
 from pg_operator.runtime.feed import Feed
 from pg_operator.runtime.health import Metrics
 from pg_operator.runtime.limits import Limits
-from pg_operator.runtime.queue import Backlog, WorkQueue
+from pg_operator.runtime.queue import WorkQueue
 from pg_operator.runtime.worker import Worker
 
 Json = dict[str, Any]

@@ -8,7 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from pg_operator.runtime.queue import LONGEST_BACKOFF, Backlog, WorkQueue
+from pg_operator.runtime.backlog import LONGEST_BACKOFF, Backlog
+from pg_operator.runtime.queue import WorkQueue
 from pg_operator.runtime.turns import MOST_IN_A_TURN
 from tests.unit.runtime_bed import Clock
 
