@@ -20,7 +20,7 @@ def diff_taking(desired: RoleState, observed: RoleState) -> Plan:
     Nothing is written, not even a mark, where there is nothing to take.
 
     Raises:
-        TypeError: `desired` has no mark.
+        TypeError: one of them has no mark.
     """
     plan = diff(_without_gains(desired, observed), observed)
     is_taking = any(not isinstance(one, MarkRole) for one in plan.operations)

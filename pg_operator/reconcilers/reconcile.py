@@ -1,12 +1,9 @@
 """The one way in: a key, and what came of it."""
 
-import asyncio
-import logging
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final, NoReturn, Self
+from typing import NoReturn, Self
 
 from pg_operator.api.conditions import Reason
 from pg_operator.api.specs import Kind
@@ -54,14 +51,9 @@ from pg_operator.reconcilers.references import (
     reason_of,
 )
 from pg_operator.reconcilers.role import password_is_pending, reconcile_role
-from pg_operator.reconcilers.servers import Link, Servers
+from pg_operator.reconcilers.servers import Servers
 from pg_operator.reconcilers.settings import Settings
-from pg_operator.reconcilers.sweep import Sweeps
-
-logger = logging.getLogger(__name__)
-
-IDLE_SECONDS: Final = 60.0
-TEND_SECONDS: Final = 1.0
+from pg_operator.reconcilers.sweep import Sweeps, tend_servers
 
 
 class Reconcilers:
@@ -213,26 +205,7 @@ class Reconcilers:
 
     async def tend(self, sweeps: Sweeps) -> NoReturn:
         """Sweep the servers and close connections that nobody uses, for ever."""
-        async with asyncio.TaskGroup() as group:
-            while True:
-                await asyncio.sleep(TEND_SECONDS)
-                await self._context.servers.close_idle(older_than=IDLE_SECONDS)
-                links, now = self._context.servers.links(), time.monotonic()
-                for cluster in sweeps.due(links, now=now):
-                    # Beside the others: a server that hangs holds up none.
-                    group.create_task(self._sweep(sweeps, cluster, links[cluster]))
-
-    async def _sweep(self, sweeps: Sweeps, cluster: str, link: Link) -> None:
-        try:
-            await sweeps.sweep(cluster, link.connections)
-        except SERVER_LOST:
-            # Unless it was replaced meanwhile, which has closed the connections.
-            if self._context.servers.links().get(cluster) is link:
-                self._context.servers.lost(cluster)
-        except PostgresError as error:
-            logger.warning("Cannot sweep the server of %s: %s", cluster, error)
-        except Exception:
-            logger.exception("Cannot sweep the server of %s", cluster)
+        await tend_servers(self._context.servers, sweeps)
 
     async def close(self) -> None:
         """Close every connection."""

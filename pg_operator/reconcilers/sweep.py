@@ -1,11 +1,15 @@
 """The cheap look at a whole server: who is not what it was a minute ago."""
 
+import asyncio
+import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
-from typing import Final
+from typing import Final, NoReturn
 
 from pg_operator.api.specs import Kind
 from pg_operator.postgres.connect import ServerConnections
+from pg_operator.postgres.errors import PostgresError
 from pg_operator.postgres.observe_digests import Digests, observe_digests
 from pg_operator.reconcilers.outcome import (
     Key,
@@ -15,7 +19,13 @@ from pg_operator.reconcilers.outcome import (
     key_of,
 )
 from pg_operator.reconcilers.progress import is_current
+from pg_operator.reconcilers.references import SERVER_LOST
+from pg_operator.reconcilers.servers import Link, Servers
 
+logger = logging.getLogger(__name__)
+
+IDLE_SECONDS: Final = 60.0
+TEND_SECONDS: Final = 1.0
 KINDS: Final[tuple[Kind, ...]] = ("Database", "DatabaseRole")
 
 
@@ -75,6 +85,31 @@ class Sweeps:
             for name in self._before
             if self._objects.get(Key("DatabaseCluster", "", name)) is not None
         ]
+
+
+async def tend_servers(servers: Servers, sweeps: Sweeps) -> NoReturn:
+    """Sweep the servers and close connections that nobody uses, for ever."""
+    async with asyncio.TaskGroup() as group:
+        while True:
+            await asyncio.sleep(TEND_SECONDS)
+            await servers.close_idle(older_than=IDLE_SECONDS)
+            links, now = servers.links(), time.monotonic()
+            for cluster in sweeps.due(links, now=now):
+                # Beside the others: a server that hangs holds up none.
+                group.create_task(_sweep(servers, sweeps, cluster, links[cluster]))
+
+
+async def _sweep(servers: Servers, sweeps: Sweeps, cluster: str, link: Link) -> None:
+    try:
+        await sweeps.sweep(cluster, link.connections)
+    except SERVER_LOST:
+        # Unless it was replaced meanwhile, which has closed the connections.
+        if servers.links().get(cluster) is link:
+            servers.lost(cluster)
+    except PostgresError as error:
+        logger.warning("Cannot sweep the server of %s: %s", cluster, error)
+    except Exception:
+        logger.exception("Cannot sweep the server of %s", cluster)
 
 
 def changed(
