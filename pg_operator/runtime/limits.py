@@ -1,5 +1,6 @@
 """What a DatabaseCluster's spec says about the pace of work on its server."""
 
+import zlib
 from collections.abc import Callable, Hashable
 from datetime import timedelta
 from typing import Final
@@ -8,7 +9,6 @@ from pg_operator.api.specs import DatabaseClusterSpec
 from pg_operator.api.values import LONGEST_RESYNC, SHORTEST_RESYNC, parse_duration
 from pg_operator.reconcilers.outcome import Key, Object
 from pg_operator.runtime.cache import Cache, cluster_of
-from pg_operator.runtime.jitter import next_turn
 
 DEFAULT_RESYNC: Final = str(DatabaseClusterSpec.model_fields["resync_interval"].default)
 DEFAULT_CONNECTIONS: Final = int(
@@ -82,14 +82,14 @@ class Limits:
         in one database come together, so that it is entered once.
         """
         interval = self._resync_interval(key)
-        return next_turn(
+        return _next_turn(
             self.place_of(key), now=now, least=LEAST_REST * interval, every=interval
         )
 
     def until_entered(self, key: Key, *, now: float) -> float:
         """Return in how many seconds one is to be looked at that rests already."""
         interval = self._resync_interval(key)
-        return next_turn(self.place_of(key), now=now, least=0, every=interval)
+        return _next_turn(self.place_of(key), now=now, least=0, every=interval)
 
     def spread(self, wait: timedelta) -> timedelta:
         """Keep what waits for the same thing from coming back at the same moment."""
@@ -109,3 +109,14 @@ class Limits:
         obj = self._cache.get(Key("DatabaseCluster", "", cluster)) or {}
         spec: Object = obj.get("spec", {})
         return spec
+
+
+def _next_turn(place: Hashable, *, now: float, least: float, every: float) -> float:
+    """Return in how many seconds it is a place's turn, which comes `every` so many.
+
+    It is the first one `least` seconds from `now` or later. What is at one place has
+    its turns together, whenever it was at work last, and places have theirs at
+    different moments.
+    """
+    phase = zlib.crc32(repr(place).encode()) / 2**32
+    return least + (phase * every - now - least) % every
