@@ -8,6 +8,9 @@ from typing import Any, Final, Generic, TypeVar
 # How many keys of one place may run before it is the turn of others. It is enough for
 # what most databases have, so that each is entered once.
 MOST_IN_A_TURN: Final = 8
+# How often the turn that has waited longest is passed over because its place is busy: a
+# tenant could keep the place of another one so for ever.
+MOST_PASSED_OVER: Final = 8
 # How many keys that wait are looked at for one whose place is not busy: thousands may
 # wait for one place.
 MOST_LOOKED_AT: Final = 32
@@ -32,6 +35,7 @@ class _Turns(Generic[K]):
         self._turns = OrderedDict()
         # How many were taken in the present turn of a spot.
         self._taken: Counter[Spot] = Counter()
+        self._passed_over = 0
 
     def __bool__(self) -> bool:
         return bool(self._spots)
@@ -87,11 +91,19 @@ class _Turns(Generic[K]):
 
     def _next(self, busy: Container[Hashable], but: Container[Hashable]) -> Spot:
         turns = [turn for turn in self._turns if turn not in but] or [*self._turns]
-        for turn in turns:
-            for place in self._turns[turn]:
-                if place not in busy:
-                    return turn, place
-        return turns[0], next(iter(self._turns[turns[0]]))
+        first = turns[0], next(iter(self._turns[turns[0]]))
+        free = (
+            (turn, place)
+            for turn in turns
+            for place in self._turns[turn]
+            if place not in busy
+        )
+        spot = next(free, first)
+        if spot == first or self._passed_over >= MOST_PASSED_OVER:
+            self._passed_over = 0
+            return first
+        self._passed_over += spot[0] != first[0]
+        return spot
 
     def _remove(self, key: K) -> bool:
         """Remove a key; tell whether it was the last that waited for its place."""

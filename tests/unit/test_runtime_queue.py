@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pg_operator.runtime.backlog import LONGEST_BACKOFF, Backlog
 from pg_operator.runtime.queue import WorkQueue
-from pg_operator.runtime.turns import MOST_IN_A_TURN
+from pg_operator.runtime.turns import MOST_IN_A_TURN, MOST_PASSED_OVER
 from tests.unit.runtime_bed import Clock
 
 Key = tuple[str, int]
@@ -168,6 +168,29 @@ def test_key_ahead_waits_for_nobody_when_all_that_waits_is_there() -> None:
     for number in (10, 11):
         backlog.add(("a", number), ahead=True)
     assert [number for _, number in drain(backlog)] == [10, 11]
+
+
+def test_place_that_others_keep_busy_is_waited_for_so_long_and_no_longer() -> None:
+    """A role may name any database first, and so be where another tenant's are."""
+    backlog = a_backlog(limit=2, turn_of=lambda key: key[1] // 100, place_of=tenths)
+    busy = [("a", 101), ("a", 111)]  # woken over and over, at the place of the third
+    beside = [("a", 202), ("a", 213)]
+    for key in (*busy, *beside):
+        backlog.add(key, ahead=key in busy)
+    backlog.add(("a", 301))
+    running: list[Key] = []
+    for _ in range(20 * MOST_PASSED_OVER):
+        running += drain(backlog)
+        if ("a", 301) in running:
+            return
+        key = running.pop(0)
+        backlog.done(key)
+        backlog.add(key, ahead=key in busy)
+    pytest.fail("it waits for ever")
+
+
+def tenths(key: Key) -> int:
+    return key[1] % 10
 
 
 def test_hanging_group_leaves_room_for_the_others() -> None:
