@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from pg_operator.plan.state import UNSET, DatabaseState, Locale
-from pg_operator.postgres.bounds import BOUNDS, LONGEST_COMMENT
+from pg_operator.postgres.bounds import BOUNDS
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.observe_parameters import split_settings
@@ -20,10 +20,15 @@ SELECT d.datname::text, d.oid::bigint, r.rolname::text,
              FROM pg_catalog.aclexplode(
                  coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) AS a
              WHERE a.grantee = 0),
-       ARRAY(SELECT pair FROM pg_catalog.pg_db_role_setting AS s
-             CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS pair
-             WHERE s.setdatabase = d.oid AND s.setrole = 0
-               AND pg_catalog.octet_length(pair) <= %(longest_setting)s),
+       ARRAY(SELECT pair FROM (
+                 SELECT pair, pg_catalog.sum(pg_catalog.octet_length(pair))
+                                  OVER (ORDER BY number) AS total
+                 FROM pg_catalog.pg_db_role_setting AS s
+                 CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig)
+                     WITH ORDINALITY AS each (pair, number)
+                 WHERE s.setdatabase = d.oid AND s.setrole = 0
+                   AND pg_catalog.octet_length(pair) <= %(longest_setting)s
+             ) AS settings WHERE total <= %(longest_settings)s),
        (SELECT c FROM pg_catalog.shobj_description(d.oid, 'pg_database') AS c
         WHERE pg_catalog.octet_length(c) <= %(longest_comment)s),
        coalesce(j.row ->> 'datlocprovider', 'c'),
@@ -44,17 +49,16 @@ async def observe_databases(
     names: Collection[str],
     *,
     keyring: Keyring,
-    longest_comment: int = LONGEST_COMMENT,
+    bounds: Mapping[str, int] = BOUNDS,
 ) -> dict[str, DatabaseState]:
     """Read the rows and marks of databases, from any database; schemas stay empty.
 
-    A comment of more bytes than `longest_comment` counts as not there.
+    What is longer than `bounds` allow counts as not there.
     The names of settings are in lower case, as PostgreSQL compares them. A connection
     limit of -2 says that a DROP DATABASE was interrupted.
     """
     states = {name: DatabaseState(name, exists=False, mark=None) for name in names}
     if states:
-        bounds = {**BOUNDS, "longest_comment": longest_comment}
         rows = await read_often(connection, _DATABASES, names=[*states], **bounds)
         states |= {name: _state(name, row, keyring) for name, *row in rows}
     return states

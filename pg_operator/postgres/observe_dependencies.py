@@ -107,7 +107,8 @@ async def observe_dependencies(
     found: dict[str, list[tuple[str, bool, bool, bool]]] = {role: [] for role in roles}
     for role, *row in await read_often(connection, _DEPENDENCIES, roles=[*roles]):
         database, is_owner, is_database, in_policy = row
-        found[role].append((database, is_owner, is_database, in_policy))
+        if role in found:  # and was not renamed meanwhile
+            found[role].append((database, is_owner, is_database, in_policy))
     return {role: _dependencies(rows) for role, rows in found.items()}
 
 

@@ -19,7 +19,8 @@ SELECT 'DatabaseRole', r.rolname::text, pg_catalog.hashtextextended(
         r.rolconnlimit, r.rolvaliduntil,
         (SELECT pg_catalog.string_agg(m::text, '|' ORDER BY m::text)
          FROM pg_catalog.pg_auth_members AS m WHERE m.member = r.oid),
-        (SELECT pg_catalog.string_agg(pair, '|' ORDER BY s.setdatabase, number)
+        (SELECT pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat_ws(
+                    '|', s.setdatabase, number, pair), 0)::numeric)
          FROM pg_catalog.pg_db_role_setting AS s
          CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig)
              WITH ORDINALITY AS each (pair, number)
@@ -37,7 +38,8 @@ LEFT JOIN (
 UNION ALL
 SELECT 'Database', d.datname::text, pg_catalog.hashtextextended(
     pg_catalog.concat_ws('|', d.oid, d.datdba, d.datallowconn, d.datconnlimit, d.datacl,
-        (SELECT pg_catalog.string_agg(pair, '|' ORDER BY number)
+        (SELECT pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat_ws(
+                    '|', number, pair), 0)::numeric)
          FROM pg_catalog.pg_db_role_setting AS s
          CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig)
              WITH ORDINALITY AS each (pair, number)

@@ -1,6 +1,7 @@
 """Reads what there is on a server, and of it what no object of ours can say."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,13 +30,21 @@ ORDER BY 1
 """
 
 _HIDDEN_SETTINGS: Final = """
-SELECT coalesce(d.datname::text, ''), coalesce(r.rolname::text, ''),
-       pg_catalog.split_part(pg_catalog.substr(pair, 1, 128), '=', 1)
-FROM pg_catalog.pg_db_role_setting AS s
-CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS pair
+SELECT coalesce(d.datname::text, ''), coalesce(r.rolname::text, ''), name
+FROM (
+    SELECT s.setdatabase, s.setrole, size,
+           pg_catalog.split_part(pg_catalog.substr(pair, 1, 128), '=', 1) AS name,
+           pg_catalog.sum(size) FILTER (WHERE size <= %(longest_setting)s) OVER (
+               PARTITION BY s.setrole,
+                            CASE WHEN s.setrole = 0 THEN s.setdatabase END
+               ORDER BY s.setdatabase, number) AS total
+    FROM pg_catalog.pg_db_role_setting AS s
+    CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig)
+        WITH ORDINALITY AS each (pair, number)
+    CROSS JOIN LATERAL pg_catalog.octet_length(pair) AS size) AS s
 LEFT JOIN pg_catalog.pg_database AS d ON d.oid = s.setdatabase
 LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = s.setrole
-WHERE pg_catalog.octet_length(pair) > %(longest_setting)s
+WHERE size > %(longest_setting)s OR total > %(longest_settings)s
 ORDER BY 1, 2, 3
 """
 
@@ -146,14 +155,14 @@ async def observe_role_names(connection: Connection) -> dict[str, bool]:
 
 
 async def observe_hidden_settings(
-    connection: Connection,
+    connection: Connection, *, bounds: Mapping[str, int] = BOUNDS
 ) -> dict[tuple[str, str], tuple[str, ...]]:
-    """Read the names of parameters whose values are too long to be read.
+    """Read the names of parameters that are too long, or too many, to be read.
 
     By database ("" for all) and role ("" for all).
     """
     found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for database, role, name in await read_rows(connection, _HIDDEN_SETTINGS, **BOUNDS):
+    for database, role, name in await read_rows(connection, _HIDDEN_SETTINGS, **bounds):
         found[database, role].append(name)
     return {place: tuple(names) for place, names in found.items()}
 

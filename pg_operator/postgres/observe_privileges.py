@@ -234,7 +234,8 @@ async def observe_database_holdings(
         connection, _DATABASE_GRANTS, roles=[*roles]
     ):
         on = Securable("database", database)
-        found[role][grantor] |= _held(on, privilege, grantable=grantable)
+        if role in found:  # and was not renamed meanwhile
+            found[role][grantor] |= _held(on, privilege, grantable=grantable)
     return {role: _holdings(granted_by) for role, granted_by in found.items()}
 
 

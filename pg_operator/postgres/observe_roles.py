@@ -1,6 +1,6 @@
 """Reads roles: rows of pg_roles, their memberships and marks in, states out."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from pg_operator.api.secret import SecretText
@@ -12,7 +12,7 @@ from pg_operator.plan.state import (
     RoleParameter,
     RoleState,
 )
-from pg_operator.postgres.bounds import BOUNDS, LONGEST_COMMENT
+from pg_operator.postgres.bounds import BOUNDS
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.observe_parameters import split_settings
@@ -52,12 +52,17 @@ SELECT r.rolname::text, r.oid::bigint, r.rolcanlogin, r.rolsuper,
            CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END,
            CASE WHEN r.rolreplication THEN 'REPLICATION' END,
            CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END], NULL),
-       ARRAY(SELECT ARRAY[coalesce(d.datname::text, ''), pair]
-        FROM pg_catalog.pg_db_role_setting AS s
-        CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS pair
-        LEFT JOIN pg_catalog.pg_database AS d ON d.oid = s.setdatabase
-        WHERE s.setrole = r.oid
-          AND pg_catalog.octet_length(pair) <= %(longest_setting)s),
+       ARRAY(SELECT ARRAY[place, pair] FROM (
+            SELECT coalesce(d.datname::text, '') AS place, pair,
+                   pg_catalog.sum(pg_catalog.octet_length(pair))
+                       OVER (ORDER BY s.setdatabase, number) AS total
+            FROM pg_catalog.pg_db_role_setting AS s
+            CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig)
+                WITH ORDINALITY AS each (pair, number)
+            LEFT JOIN pg_catalog.pg_database AS d ON d.oid = s.setdatabase
+            WHERE s.setrole = r.oid
+              AND pg_catalog.octet_length(pair) <= %(longest_setting)s) AS settings
+        WHERE total <= %(longest_settings)s),
        (SELECT c FROM pg_catalog.shobj_description(r.oid, 'pg_authid') AS c
         WHERE pg_catalog.octet_length(c) <= %(longest_comment)s)
 FROM pg_catalog.pg_roles AS r
@@ -75,11 +80,11 @@ async def observe_roles(
     names: Collection[str],
     *,
     keyring: Keyring,
-    longest_comment: int = LONGEST_COMMENT,
+    bounds: Mapping[str, int] = BOUNDS,
 ) -> dict[str, RoleState]:
     """Read the rows and marks of roles, from any database; grants stay empty.
 
-    A comment of more bytes than `longest_comment` counts as not there.
+    What is longer than `bounds` allow counts as not there.
 
     The password is the one that the mark records: PostgreSQL shows nobody but
     superusers what is stored.
@@ -88,7 +93,6 @@ async def observe_roles(
     if states:
         # 16 split membership into using a role's privileges and becoming the role.
         becoming = "SET" if connection.info.server_version >= 160000 else "MEMBER"
-        bounds = {**BOUNDS, "longest_comment": longest_comment}
         rows = await read_often(
             connection, _ROLES, names=[*states], set=becoming, **bounds
         )

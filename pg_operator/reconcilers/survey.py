@@ -1,13 +1,13 @@
 """What shared catalogs say of hundreds of objects, for a look at each of them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
 from pg_operator.plan.state import DatabaseState, Dependencies, Mark, RoleState
-from pg_operator.postgres.bounds import LONGEST_COMMENT
+from pg_operator.postgres.bounds import BOUNDS
 from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.observe_databases import observe_databases
 from pg_operator.postgres.observe_dependencies import observe_dependencies
@@ -16,8 +16,14 @@ from pg_operator.postgres.observe_roles import observe_roles, observe_verifiers
 from pg_operator.reconcilers.servers import Link
 
 AT_A_TIME: Final = 200
-# Bytes. So many comments are held at a time that each must be a mark of usual length.
-LONGEST_OF_MANY: Final = 64 * 1024
+# Bytes. So many are held at a time that each must have a mark of usual length, and all
+# its settings together no more: a mark of 64 KiB may come to 20 MB when it is open.
+LONGEST_OF_MANY: Final = 4 * 1024
+BOUNDS_OF_MANY: Final[Mapping[str, int]] = {
+    **BOUNDS,
+    "longest_comment": LONGEST_OF_MANY,
+    "longest_settings": LONGEST_OF_MANY,
+}
 NO_DEPENDENCIES: Final = Dependencies(frozenset(), frozenset(), frozenset())
 
 SharedRole = tuple[RoleState, Dependencies]
@@ -72,7 +78,7 @@ class Survey:
 
     async def _read_roles(self, names: Collection[str]) -> dict[str, SharedRole]:
         roles = await observe_shared_roles(
-            self._link, names, keyring=self._keyring, longest_comment=LONGEST_OF_MANY
+            self._link, names, keyring=self._keyring, bounds=BOUNDS_OF_MANY
         )
         return {name: one for name, one in roles.items() if _is_marked(one[0])}
 
@@ -82,7 +88,7 @@ class Survey:
                 connection,
                 names,
                 keyring=self._keyring,
-                longest_comment=LONGEST_OF_MANY,
+                bounds=BOUNDS_OF_MANY,
             )
         return {name: state for name, state in states.items() if _is_marked(state)}
 
@@ -92,13 +98,11 @@ async def observe_shared_roles(
     names: Collection[str],
     *,
     keyring: Keyring,
-    longest_comment: int = LONGEST_COMMENT,
+    bounds: Mapping[str, int] = BOUNDS,
 ) -> dict[str, SharedRole]:
     """Observe roles from outside: rows, marks, and where they are entangled."""
     async with link.connections.session() as connection:
-        roles = await observe_roles(
-            connection, names, keyring=keyring, longest_comment=longest_comment
-        )
+        roles = await observe_roles(connection, names, keyring=keyring, bounds=bounds)
         if not any(role.exists for role in roles.values()):
             return {name: (role, NO_DEPENDENCIES) for name, role in roles.items()}
         holdings = await observe_database_holdings(connection, names)

@@ -12,7 +12,11 @@ from pg_operator.plan.operations import MarkDatabase, MarkRole
 from pg_operator.plan.privileges import GrantPrivileges
 from pg_operator.plan.state import Claimant, Mark, UnverifiedMark
 from pg_operator.postgres import bounds
-from pg_operator.postgres.bounds import LONGEST_COMMENT
+from pg_operator.postgres.bounds import (
+    BOUNDS,
+    LONGEST_COMMENT,
+    LONGEST_SETTING,
+)
 from pg_operator.postgres.connect import LOGIN_TRIGGERS, ServerConnections
 from pg_operator.postgres.dsn import Dsn, parse_dsn
 from pg_operator.postgres.errors import (
@@ -22,13 +26,20 @@ from pg_operator.postgres.errors import (
 )
 from pg_operator.postgres.marks import Keyring
 from pg_operator.postgres.observe import observe_catalog
-from pg_operator.postgres.observe_dependencies import observe_homes
+from pg_operator.postgres.observe_databases import observe_databases
+from pg_operator.postgres.observe_dependencies import (
+    observe_dependencies,
+    observe_homes,
+)
 from pg_operator.postgres.observe_digests import observe_digests
+from pg_operator.postgres.observe_inventory import observe_hidden_settings
 from pg_operator.postgres.observe_objects import observe_objects
 from pg_operator.postgres.observe_privileges import (
     observe_creators,
+    observe_database_holdings,
     observe_holdings,
 )
+from pg_operator.postgres.observe_roles import observe_roles
 from tests.integration.postgres_bed import (
     Bed,
     evil_aclexplode,
@@ -399,6 +410,53 @@ async def test_texts_of_any_length_are_not_read(
     changed = {place for place in after if after[place] != before.get(place)}
     assert ("DatabaseRole", tenant) in changed
     assert ("Database", database) not in changed
+
+
+async def test_role_that_is_renamed_while_others_are_looked_at_fails_none(
+    bed: Bed, theirs: tuple[str, str]
+) -> None:
+    database, tenant = theirs
+    other = bed.name("other")
+    await bed.create_role(other)
+    await bed.grant(other, "CONNECT", database=database)
+    names = [tenant, other]
+    async with bed.connections.session() as connection:
+        await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        await connection.execute("SELECT FROM pg_catalog.pg_roles")
+        await bed.execute(f"ALTER ROLE {tenant} RENAME TO {bed.name('new')}")
+        holdings = await observe_database_holdings(connection, names)
+        dependencies = await observe_dependencies(connection, names)
+        await connection.execute("ROLLBACK")
+    assert holdings[other].grants == {Grant(Securable("database", database), "CONNECT")}
+    assert dependencies[other].granted_in == {database}
+
+
+async def test_settings_of_any_number_are_not_read(
+    bed: Bed, theirs: tuple[str, str], server: PostgresServer
+) -> None:
+    """A role has settings of its own in each database, however many there are."""
+    database, tenant = theirs
+    await bed.execute(f"ALTER ROLE {tenant} SET work_mem TO '8MB'")
+    before = await bed.role(tenant)
+    few = {**BOUNDS, "longest_settings": 4 * LONGEST_SETTING}
+    for owner in (f"DATABASE {database}", f"ROLE {tenant}"):
+        await run_as_superuser(
+            server.superuser_dsn,
+            "DO $$BEGIN FOR i IN 1..9 LOOP EXECUTE format("
+            f"'ALTER {owner} SET many.s%s TO %L', i,"
+            f" repeat('x', {LONGEST_SETTING - len('many.s1=')})); END LOOP; END$$",
+        )
+    own: dict[str, Any] = {"keyring": bed.keyring, "bounds": few}
+    async with bed.connections.session() as connection:
+        role = (await observe_roles(connection, [tenant], **own))[tenant]
+        state = (await observe_databases(connection, [database], **own))[database]
+        hidden = await observe_hidden_settings(connection, bounds=few)
+    assert role.mark == before.mark
+    seen = {one.name for one in role.parameters}
+    assert seen == {"work_mem", "many.s1", "many.s2", "many.s3"}
+    assert state.settings.keys() == {f"many.s{i}" for i in range(1, 5)}
+    assert hidden["", tenant] == tuple(f"many.s{i}" for i in range(4, 10))
+    assert hidden[database, ""] == tuple(f"many.s{i}" for i in range(5, 10))
 
 
 async def test_more_than_can_be_held_is_not_read(
