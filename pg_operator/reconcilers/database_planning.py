@@ -20,7 +20,12 @@ from pg_operator.postgres.observe_databases import observe_databases
 from pg_operator.postgres.observe_extensions import observe_trusted
 from pg_operator.postgres.observe_parameters import observe_parameter_contexts
 from pg_operator.reconcilers.context import Context, claimant_of
-from pg_operator.reconcilers.inside import Seen, closed_by_hand, look_inside
+from pg_operator.reconcilers.inside import (
+    Seen,
+    closed_by_hand,
+    look_inside,
+    spare_connections,
+)
 from pg_operator.reconcilers.outcome import Key, Object
 from pg_operator.reconcilers.ownership import judge_name
 from pg_operator.reconcilers.progress import LOOK_AGAIN, Blocked
@@ -80,6 +85,7 @@ async def plan_database(
     if owned is Ownership.ABSENT:
         allowed = DatabaseClusterSpec.parse(cluster["spec"])
         await check_creation(context, key, spec, allowed, link=link)
+    await spare_connections(link, observed)
     seen = await look_inside(link, observed, spec) if enter else Seen(observed)
     declared = {extension.name for extension in spec.extensions}
     declared |= set(_held_entries(guarded.held, "extensions"))

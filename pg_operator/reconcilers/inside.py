@@ -40,11 +40,15 @@ class Seen:
     is_full: bool = False
 
 
-async def look_inside(link: Link, observed: DatabaseState, spec: DatabaseSpec) -> Seen:
-    """Observe schemas and extensions of a database where the spec declares any."""
+async def spare_connections(link: Link, observed: DatabaseState) -> None:
+    """Keep no idle connection to a database that allows only a few."""
     limit = observed.connection_limit
     is_scarce = limit is not UNSET and 0 <= limit < FEW_CONNECTIONS
-    await link.connections.spare(spec.name, is_scarce=is_scarce)
+    await link.connections.spare(observed.name, is_scarce=is_scarce)
+
+
+async def look_inside(link: Link, observed: DatabaseState, spec: DatabaseSpec) -> Seen:
+    """Observe schemas and extensions of a database where the spec declares any."""
     if not (observed.exists and observed.allow_connections is True):
         return Seen(observed)
     if not (spec.schema_names or spec.extensions):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pg_operator.reconcilers.glance import Glances
-from pg_operator.reconcilers.outcome import Key
+from pg_operator.reconcilers.outcome import Key, Object
 from pg_operator.reconcilers.reconcile import Reconcilers
 from pg_operator.reconcilers.survey import LONGEST_OF_MANY
 from tests.integration.postgres_bed import Bed
@@ -37,6 +37,13 @@ class Scene:
     def app(self) -> str:
         """The role on the server."""
         return self.bed.name("app")
+
+    @property
+    def cluster(self) -> Object:
+        """The DatabaseCluster as it is stored."""
+        cluster = self.stage.cache.get(Key("DatabaseCluster", "", "main"))
+        assert cluster is not None
+        return cluster
 
     async def glance(self, key: Key) -> bool:
         """Tell whether a start would find an object as it was left, and no more."""
@@ -109,6 +116,21 @@ async def test_glance_leaves_what_is_inside_to_the_resync(scene: Scene) -> None:
     assert not await scene.has_schema_privileges()
     await scene.stage.reconcile(scene.role)
     assert await scene.has_schema_privileges()
+
+
+async def test_glance_keeps_no_session_where_only_a_few_are_allowed(
+    scene: Scene,
+) -> None:
+    scene.spec(scene.database, connectionLimit=3)
+    await settle(scene.stage, scene.database)
+    await scene.stage.context.servers.close()
+    assert await scene.glance(scene.database)
+    await scene.stage.reconcile(scene.role)
+    connections = (await scene.stage.context.servers.link(scene.cluster)).connections
+    async with connections.session() as connection:
+        query = "SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = %s"
+        cursor = await connection.execute(query, [scene.shop])
+        assert await cursor.fetchone() == (0,)
 
 
 Change = Callable[[Scene], Awaitable[object]]
