@@ -112,12 +112,19 @@ class Backlog(Generic[K]):
     def add_after(
         self, key: K, delay: float, *, now: float, unhurried: bool = False
     ) -> None:
-        """Queue a key later, or at the earlier moment that it already has."""
-        due = _Due(now + delay, unhurried)
+        """Queue a key later, or at the earlier moment that it already has.
+
+        It is unhurried then if nobody wanted it otherwise.
+        """
         known = self._due.get(key)
-        if known is None or due.moment < known.moment:
-            self._due[key] = due
-            heapq.heappush(self._moments, (due.moment, next(self._order), key))
+        moment = now + delay
+        if known is not None:
+            unhurried = unhurried and known.unhurried
+        if known is not None and known.moment <= moment:
+            self._due[key] = _Due(known.moment, unhurried)
+        else:
+            self._due[key] = _Due(moment, unhurried)
+            heapq.heappush(self._moments, (moment, next(self._order), key))
 
     def retry(self, key: K, *, now: float, at_least: float = 0.0) -> float:
         """Queue a key after its backoff, which doubles each time; return the delay."""

@@ -323,6 +323,15 @@ def test_unhurried_key_that_is_woken_waits_no_more() -> None:
     assert drain(backlog) == [("a", 8)]
 
 
+def test_key_that_is_due_soon_and_unhurried_sooner_waits_for_nobody() -> None:
+    backlog = a_backlog(limit=2)
+    for number in range(9):
+        backlog.add_after(("a", number), 5, now=0, unhurried=True)
+    backlog.add_after(("a", 8), 9, now=0)
+    backlog.promote(now=9)
+    assert drain(backlog) == [("a", 0), ("a", 8)]
+
+
 def test_run_cancels_what_was_scheduled_before_it() -> None:
     backlog = a_backlog()
     backlog.add_after(("a", 1), 10, now=0)
@@ -366,9 +375,8 @@ class QueueLaws(RuleBasedStateMachine):
     def add_after(self, key: Key, delay: int, *, unhurried: bool) -> None:
         """A resync or a retry."""
         self.backlog.add_after(key, delay, now=self.now, unhurried=unhurried)
-        moment = self.now + delay
-        if key not in self.due or moment < self.due[key][0]:
-            self.due[key] = moment, unhurried
+        moment, waits = self.due.get(key, (self.now + delay, True))
+        self.due[key] = min(moment, self.now + delay), unhurried and waits
 
     @rule(seconds=st.integers(0, 5))
     def wait(self, seconds: int) -> None:
