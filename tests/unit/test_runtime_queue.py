@@ -358,7 +358,12 @@ class QueueLaws(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.backlog = a_backlog(capacity=CAPACITY, limit=LIMIT)
+        self.backlog = a_backlog(
+            capacity=CAPACITY,
+            limit=LIMIT,
+            turn_of=lambda key: key[1] % 2,
+            place_of=lambda key: key[1] // 2,
+        )
         self.now = 0.0
         # Whether a key runs, is owed or is due as one that is in no hurry.
         self.running: dict[Key, bool] = {}
@@ -377,6 +382,14 @@ class QueueLaws(RuleBasedStateMachine):
         self.backlog.add_after(key, delay, now=self.now, unhurried=unhurried)
         moment, waits = self.due.get(key, (self.now + delay, True))
         self.due[key] = min(moment, self.now + delay), unhurried and waits
+
+    @rule(key=keys, at_least=st.integers(0, 5))
+    def retry(self, key: Key, at_least: int) -> None:
+        """A failure."""
+        delay = self.backlog.retry(key, now=self.now, at_least=at_least)
+        self.backlog.forget(key)
+        moment, _ = self.due.get(key, (self.now + delay, True))
+        self.due[key] = min(moment, self.now + delay), False
 
     @rule(seconds=st.integers(0, 5))
     def wait(self, seconds: int) -> None:
@@ -424,6 +437,17 @@ class QueueLaws(RuleBasedStateMachine):
         """The queue sleeps no longer than it may."""
         moments = [moment for moment, _ in self.due.values()]
         assert self.backlog.next_moment() == min(moments, default=None)
+
+    def teardown(self) -> None:
+        """Whoever waits has a turn once those before it are done."""
+        for _ in range(2 * (len(self.owed) + len(self.running))):
+            for key in [*self.running]:
+                del self.running[key]
+                self.backlog.done(key)
+            for _ in range(CAPACITY):
+                self.take()
+        assert not self.owed
+        assert self.backlog.is_settled
 
     def _is_blocked(self, key: Key) -> bool:
         beside = [other for other in self.running if other[0] == key[0]]
