@@ -31,7 +31,8 @@ END_SECONDS: Final = 1.0
 # How often a session reads the same before its server is to keep the plan: to make one
 # costs more than to carry it out, and to have it kept is a round trip more.
 READS_BEFORE_PLAN_IS_KEPT: Final = 4
-_APART: Final = sql.SQL("SAVEPOINT apart; {}; RELEASE SAVEPOINT apart")
+_SAVEPOINT: Final = sql.SQL("SAVEPOINT apart")
+_APART: Final = sql.SQL("{}; RELEASE SAVEPOINT apart")
 _UNDO_APART: Final = "ROLLBACK TO SAVEPOINT apart; RELEASE SAVEPOINT apart"
 Result = TypeVar("Result")
 
@@ -75,7 +76,15 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
             self.prepare_threshold = None
 
     async def execute_apart(self, statement: sql.Composable) -> None:
-        """Run a statement in a savepoint of the open transaction, in one round trip."""
+        """Run a statement in a savepoint of the open transaction, in one round trip.
+
+        In two where it is not ASCII: of what its encoding lacks the server refuses all
+        at once, the savepoint too.
+        """
+        if statement.as_string(None).isascii():
+            statement = sql.SQL("{}; {}").format(_SAVEPOINT, statement)
+        else:
+            await self.execute(_SAVEPOINT)
         try:
             await self.execute(_APART.format(statement))
         except psycopg.Error:

@@ -1,19 +1,21 @@
 """Text that is no UTF-8: a server without an encoding stores what it is given."""
 
 import pytest
+from psycopg import conninfo
 
 from pg_operator.plan.grants import Grant, Securable
 from pg_operator.plan.operations import (
     AlterDatabase,
     CreateDatabase,
     CreateSchema,
+    SetRoleParameter,
 )
 from pg_operator.plan.policies import sentinel
-from pg_operator.plan.privileges import GrantPrivileges
+from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.state import RoleParameter
 from pg_operator.postgres.observe import observe_catalog
 from pg_operator.postgres.observe_privileges import observe_holdings
-from tests.integration.postgres_bed import Bed
+from tests.integration.postgres_bed import Bed, open_bed
 from tests.unit.plan_examples import everything
 
 # E9 is é in LATIN1, and no character by itself in UTF-8.
@@ -134,3 +136,26 @@ async def test_setting_in_another_encoding_hides_no_role(
         RoleParameter("application_name", bytes_database): "caf\\xe9"
     }
     assert {row.role for row in state.memberships} == {group}
+
+
+async def test_what_the_encoding_of_the_own_database_lacks_is_pending_alone(
+    bed: Bed,
+) -> None:
+    """The server refuses such a statement before it runs any of it."""
+    name, role = bed.name("latin1"), bed.name("app")
+    await bed.execute(
+        f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'"
+    )
+    await bed.create_role(role)
+    await bed.grant(role, "CONNECT", database=name)
+    on = tuple(one.on for one in (await bed.role(role)).grants)
+    dsn = conninfo.make_conninfo(bed.dsn, dbname=name)
+    async with open_bed(dsn) as latin1:
+        applied = await latin1.apply(
+            SetRoleParameter(role, RoleParameter("application_name"), "5 €"),
+            RevokePrivileges(role, on, ("CONNECT",)),
+        )
+    assert [pending.path for pending in applied.pending] == [
+        RoleParameter("application_name").path
+    ]
+    assert (await bed.role(role)).grants == frozenset()
