@@ -67,6 +67,8 @@ class ServerConnections:
         self._slots = asyncio.Semaphore(max_connections)
         self._busy = 0
         self._idle: list[_Idle] = []  # the least recently used first
+        # Those being closed that make no room for another yet.
+        self._ending: set[asyncio.Task[None]] = set()
         self._scarce: set[str] = set()
         self._identifier: str | None = None
         self._closed = False
@@ -173,7 +175,16 @@ class ServerConnections:
     async def _close_if(self, condition: Callable[[_Idle], bool]) -> None:
         closing = [idle for idle in self._idle if condition(idle)]
         self._idle = [idle for idle in self._idle if not condition(idle)]
-        await asyncio.gather(*(idle.connection.end() for idle in closing))
+        ending = [asyncio.create_task(idle.connection.end()) for idle in closing]
+        for task in ending:
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+        await asyncio.gather(*ending)
+
+    @property
+    def _made(self) -> int:
+        """How many connections there are, with one for each who is about to have it."""
+        return len(self._idle) + self._busy + len(self._ending)
 
     def _check_open(self) -> None:
         """Lend nothing more once the DSN changed: the next look uses the new one."""
@@ -186,8 +197,11 @@ class ServerConnections:
             self._idle.remove(idle)
             if _was_alive_just_now(idle) or await _is_alive(idle.connection):
                 return idle.connection
-        while len(self._idle) + self._busy > self._max_connections:
-            await self._idle.pop(self._least_useful()).connection.end()
+        while self._made > self._max_connections:
+            if self._idle:
+                await self._idle.pop(self._least_useful()).connection.end()
+            else:
+                await asyncio.wait(self._ending)
         try:
             return await self._open(database)
         except _LOST:

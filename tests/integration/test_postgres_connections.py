@@ -5,6 +5,7 @@ import socket
 import struct
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import pytest
 from cryptography import x509
@@ -543,26 +544,52 @@ async def test_login_without_a_free_connection_is_no_wrong_password(
     await connections.close()
 
 
-async def test_login_needs_no_more_connections_than_are_made(
-    bed: Bed, server: PostgresServer
-) -> None:
-    """The server counts a session until its process has ended, which takes a while."""
-    login, shop = bed.name("few"), bed.name("shop")
-    await bed.create_database(shop)
+# The server counts a session until its process has ended, which takes a while.
+SLOW_TO_END: Final = (
+    "DO $$ BEGIN FOR number IN 1..300 LOOP EXECUTE"
+    " 'CREATE TEMPORARY TABLE t' || number || ' (id int)';"
+    " END LOOP; END $$"
+)
+
+
+async def connections_of_one(
+    bed: Bed, server: PostgresServer, database: str
+) -> ServerConnections:
+    """Return the connections of a login that may have one, also to a new database."""
+    login = bed.name("few")
+    await bed.create_database(database)
     await run_as_superuser(
         server.superuser_dsn,
         f"CREATE ROLE {login} LOGIN CONNECTION LIMIT 1 PASSWORD 'weak'",
-        f"GRANT ALL ON DATABASE {shop} TO {login}",
+        f"GRANT ALL ON DATABASE {database} TO {login}",
     )
     change = {"user": login, "password": "weak"}
-    connections = connections_to(bed.dsn, change, max_connections=1)
+    return connections_to(bed.dsn, change, max_connections=1)
+
+
+async def test_login_needs_no_more_connections_than_are_made(
+    bed: Bed, server: PostgresServer
+) -> None:
+    shop = bed.name("shop")
+    connections = await connections_of_one(bed, server, shop)
     for database in ("postgres", shop) * 3:
         async with connections.session(database) as connection:
-            await connection.execute(
-                "DO $$ BEGIN FOR number IN 1..300 LOOP EXECUTE"
-                " 'CREATE TEMPORARY TABLE t' || number || ' (id int)';"
-                " END LOOP; END $$"
-            )
+            await connection.execute(SLOW_TO_END)
+    await connections.close()
+
+
+async def test_connection_that_is_being_closed_counts_until_it_has_ended(
+    bed: Bed, server: PostgresServer
+) -> None:
+    shop = bed.name("shop")
+    connections = await connections_of_one(bed, server, shop)
+    async with connections.session(shop) as connection:
+        await connection.execute(SLOW_TO_END)
+    closing = asyncio.create_task(connections.discard(shop))
+    await asyncio.sleep(0)
+    async with connections.session("postgres") as connection:
+        await connection.execute("SELECT")
+    await closing
     await connections.close()
 
 
