@@ -17,7 +17,7 @@ from pg_operator.reconcilers.outcome import Key, Object, Outcome, is_deleting, k
 from pg_operator.reconcilers.progress import Blocked, condition, is_current
 from pg_operator.reconcilers.reach import find_cluster
 from pg_operator.reconcilers.references import link_to
-from pg_operator.reconcilers.role_planning import find_role, plan_role
+from pg_operator.reconcilers.role_planning import FoundRole, find_role, plan_role
 from pg_operator.reconcilers.servers import Link
 from pg_operator.reconcilers.service import reconcile_service
 from pg_operator.reconcilers.survey import Survey
@@ -112,7 +112,7 @@ async def _is_database_settled(context: Context, key: Key, database: Object) -> 
 async def _is_role_settled(context: Context, key: Key, role: Object) -> bool:
     found = await find_role(context, key, role)
     is_there = found.observed.exists and _is_same(found.observed.oid, role)
-    if found.refused is not None or not is_there:
+    if found.refused is not None or not is_there or _has_strays(found):
         return False
     binding = await reconcile_binding(context, key, role, found.spec, found.link)
     if binding.problem is not None or isinstance(binding.password, Blocked):
@@ -125,6 +125,14 @@ async def _is_role_settled(context: Context, key: Key, role: Object) -> bool:
     )
     is_told = role["status"].get("deletionPolicy") == policy
     return is_told and not (planned.plan.operations or planned.resolved.pending)
+
+
+def _has_strays(found: FoundRole) -> bool:
+    """Tell whether an Exact role was granted something where its spec grants nothing."""
+    if found.spec.grants_policy != "Exact":
+        return False
+    named = {permission.database for permission in found.spec.permissions}
+    return not found.dependencies.granted_in <= named
 
 
 def _is_same(oid: object, obj: Object) -> bool:

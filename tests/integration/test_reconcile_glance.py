@@ -118,6 +118,22 @@ async def test_glance_leaves_what_is_inside_to_the_resync(scene: Scene) -> None:
     assert await scene.has_schema_privileges()
 
 
+async def test_glance_sees_where_an_exact_role_was_granted_something(
+    scene: Scene,
+) -> None:
+    scene.spec(scene.role, grantsPolicy="Exact")
+    await settle(scene.stage, scene.role)
+    assert await scene.glance(scene.role)
+    other = scene.bed.name("other")
+    await scene.bed.create_database(other)
+    for statement in (
+        "CREATE SCHEMA app",
+        f'GRANT USAGE ON SCHEMA app TO "{scene.app}"',
+    ):
+        await scene.bed.execute(statement, database=other)
+    assert not await scene.glance(scene.role)
+
+
 async def test_glance_keeps_no_session_where_only_a_few_are_allowed(
     scene: Scene,
 ) -> None:
