@@ -128,7 +128,7 @@ async def _is_role_settled(context: Context, key: Key, role: Object) -> bool:
 
 
 def _has_strays(found: FoundRole) -> bool:
-    """Tell whether an Exact role was granted something where its spec grants nothing."""
+    """Tell whether an Exact role was granted anything where its spec grants nothing."""
     if found.spec.grants_policy != "Exact":
         return False
     named = {permission.database for permission in found.spec.permissions}
