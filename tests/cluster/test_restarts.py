@@ -1,12 +1,14 @@
 """What restarts while there is work: the API server, and a controller that is told."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from pg_operator.kube.lease import SETTLED_BY
 from tests.cluster.counts import wait_idle
 from tests.cluster.items import (
     SCHEMA,
@@ -28,6 +30,7 @@ from tests.cluster.standing import databases, is_as_declared, names, roles
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.faults import HOST, Wire, in_thread
 from tests.localcluster.kubectl import Kubectl
+from tests.localcluster.manifests import OPERATOR_NAMESPACE
 from tests.localcluster.operator import OperatorProcess
 from tests.localcluster.postgres import ADMIN
 from tests.localcluster.probes import tail, wait_until
@@ -118,6 +121,33 @@ def test_leader_that_ends_tells_the_next_one_that_nobody_need_be_entered(
         wait_idle(cluster, at_least=looks)
         assert is_as_declared(cluster, item) is is_seen_inside
         assert is_as_declared(cluster, items[1])
+
+
+def test_leader_with_work_left_tells_nobody_that_all_was_settled(
+    cluster: LocalCluster, kubectl: Kubectl, namespace: str, leader: OperatorProcess
+) -> None:
+    connect_cluster(cluster, kubectl, namespace)
+    with psycopg.connect(cluster.postgres.superuser_dsn) as blocker:
+        # What CREATE ROLE writes to.
+        blocker.execute("LOCK TABLE pg_catalog.pg_authid IN EXCLUSIVE MODE")
+        kubectl.apply(documents(database_role(namespace, namespace)))
+        reason = "jsonpath={.status.conditions[?(@.type=='Ready')].reason}"
+        kubectl.wait(f"pgrole/{namespace}", f"{reason}=ServerBusy", timeout=60)
+        leader.stop()
+        assert SETTLED_BY not in notes(kubectl)
+    leader.start()
+    kubectl.wait(f"pgrole/{namespace}", "condition=Ready", timeout=60)
+    wait_idle(cluster)
+    assert SETTLED_BY not in notes(kubectl)
+    leader.stop()
+    assert SETTLED_BY in notes(kubectl)
+
+
+def notes(kubectl: Kubectl) -> Mapping[str, str]:
+    """Return the annotations of the Lease."""
+    options = ("pg-operator-controller", f"--namespace={OPERATOR_NAMESPACE}")
+    metadata = kubectl.get("lease", *options)["metadata"]
+    return dict(metadata.get("annotations") or {})
 
 
 @pytest.fixture
