@@ -10,6 +10,8 @@ from pg_operator.runtime.turns import Line
 
 FIRST_BACKOFF: Final = 1.0
 LONGEST_BACKOFF: Final = 300.0
+# Seconds that an unhurried key has others wait: tenants can make their looks slow.
+LONG_RUN: Final = 1.0
 # 2 to this power is beyond the longest backoff; larger ones would only overflow.
 _MOST_DOUBLINGS: Final = 10
 K = TypeVar("K", bound=Hashable)
@@ -34,7 +36,8 @@ class Backlog(Generic[K]):
     A key is queued once however often it is added, runs once at a time, and runs again
     when it was added while it ran. Groups take turns, each with at most `limit_of`
     running keys, so that one slow group never holds up the others. The unhurried keys
-    of a group take turns with its others, one of them at a time. In its group a key
+    of a group take turns with its others, one of them at a time, save that a long run
+    keeps the next one waiting no longer than `LONG_RUN`. In its group a key
     added with `ahead` goes before those that were not; among either of them, keys of
     different `turn_of` alternate, so that many of one hold up the others by one turn,
     also many that go ahead.
@@ -70,6 +73,9 @@ class Backlog(Generic[K]):
         # How many keys run in a group, and at a place.
         self._busy: Counter[Hashable] = Counter()
         self._visited: Counter[Hashable] = Counter()
+        # As told last, and until when running keys keep unhurried ones waiting.
+        self._now = 0.0
+        self._counts_until: dict[K, float] = {}
         # With whether it is to go ahead.
         self._dirty: dict[K, bool] = {}
         self._due: dict[K, _Due] = {}
@@ -142,6 +148,7 @@ class Backlog(Generic[K]):
     def promote(self, *, now: float) -> list[K]:
         """Queue the keys whose moment has come; return those that were not queued."""
         promoted = []
+        self._now = now
         while self._moments and self._moments[0][0] <= now:
             moment, _, key = heapq.heappop(self._moments)
             due = self._due.get(key)
@@ -172,6 +179,8 @@ class Backlog(Generic[K]):
         self._due.pop(key, None)
         self._running[key] = group, place
         self._busy[group] += 1
+        if isinstance(group, _Unhurried):
+            self._counts_until[key] = self._now + LONG_RUN
         self._visited[place] += 1
         return key
 
@@ -182,19 +191,22 @@ class Backlog(Generic[K]):
             counter[one] -= 1
             if not counter[one]:
                 del counter[one]
+        self._counts_until.pop(key, None)
         ahead = self._dirty.pop(key, None)
         if ahead is not None:
             self.add(key, ahead=ahead)
 
     def next_moment(self) -> float | None:
-        """Return when the next delayed key is due."""
+        """Return when the next key may be taken though no other is added or done."""
+        moments = [until for group in self._queued for until in self._counting(group)]
         while self._moments:
             moment, _, key = self._moments[0]
             due = self._due.get(key)
             if due is not None and due.moment == moment:
-                return moment
+                moments.append(moment)
+                break
             heapq.heappop(self._moments)
-        return None
+        return min(moments, default=None)
 
     def _add_unhurried(self, key: K) -> bool:
         """Queue a key that may wait for the others; tell whether that was news."""
@@ -223,6 +235,14 @@ class Backlog(Generic[K]):
 
     def _has_room(self, group: Hashable) -> bool:
         if isinstance(group, _Unhurried):
-            return not self._busy[group] and self._has_room(group.group)
+            return not self._counting(group) and self._has_room(group.group)
         busy = self._busy[group] + self._busy[_Unhurried(group)]
         return busy < max(1, self._limit_of(group))
+
+    def _counting(self, group: Hashable) -> list[float]:
+        """Return until when running keys keep others of an unhurried group waiting."""
+        return [
+            until
+            for key, until in self._counts_until.items()
+            if until > self._now and self._running[key][0] == group
+        ]

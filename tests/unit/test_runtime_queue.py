@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from pg_operator.runtime.backlog import LONGEST_BACKOFF, Backlog
+from pg_operator.runtime.backlog import LONG_RUN, LONGEST_BACKOFF, Backlog
 from pg_operator.runtime.queue import WorkQueue
 from pg_operator.runtime.turns import MOST_IN_A_TURN, MOST_PASSED_OVER
 from tests.unit.runtime_bed import Clock
@@ -313,6 +313,21 @@ def test_unhurried_keys_run_one_at_a_time_and_hold_up_nobody() -> None:
     assert drain(backlog) == [("a", 1)]
 
 
+def test_unhurried_keys_wait_for_a_slow_one_no_longer_than_a_moment() -> None:
+    """A tenant with hundreds of slow ones would keep the others' from their turns."""
+    backlog = a_backlog(limit=2)
+    for number in range(9):
+        backlog.add_after(("a", number), 5, now=0, unhurried=True)
+    backlog.promote(now=5)
+    assert drain(backlog) == [("a", 0)]
+    assert backlog.next_moment() == 5 + LONG_RUN
+    backlog.promote(now=5 + LONG_RUN)
+    assert backlog.next_moment() is None
+    assert drain(backlog) == [("a", 1)]
+    backlog.done(("a", 1))
+    assert drain(backlog) == [("a", 2)]
+
+
 def test_unhurried_key_that_is_woken_waits_no_more() -> None:
     backlog = a_backlog(limit=2)
     for number in range(9):
@@ -365,8 +380,9 @@ class QueueLaws(RuleBasedStateMachine):
             place_of=lambda key: key[1] // 2,
         )
         self.now = 0.0
-        # Whether a key runs, is owed or is due as one that is in no hurry.
-        self.running: dict[Key, bool] = {}
+        # Until when a key that runs has others wait that are in no hurry.
+        self.running: dict[Key, float] = {}
+        # Whether a key is owed or is due as one that is in no hurry.
         self.owed: dict[Key, bool] = {}
         self.due: dict[Key, tuple[float, bool]] = {}
 
@@ -409,7 +425,7 @@ class QueueLaws(RuleBasedStateMachine):
             assert key in self.owed
             assert key not in self.running
             self.due.pop(key, None)
-            self.running[key] = self.owed.pop(key)
+            self.running[key] = self.now + LONG_RUN * self.owed.pop(key)
         else:
             assert len(self.running) == CAPACITY or all(
                 self._is_blocked(key) for key in self.owed
@@ -430,12 +446,16 @@ class QueueLaws(RuleBasedStateMachine):
         for group in "ab":
             running = [key for key in self.running if key[0] == group]
             assert len(running) <= LIMIT
-            assert sum(self.running[key] for key in running) <= 1
+            assert sum(self.running[key] > self.now for key in running) <= 1
 
     @invariant()
     def next_moment_is_the_earliest(self) -> None:
         """The queue sleeps no longer than it may."""
+        waiting = {key[0] for key, waits in self.owed.items() if waits}
         moments = [moment for moment, _ in self.due.values()]
+        for key, until in self.running.items():
+            if until > self.now and key[0] in waiting:
+                moments.append(until)
         assert self.backlog.next_moment() == min(moments, default=None)
 
     def teardown(self) -> None:
@@ -451,7 +471,8 @@ class QueueLaws(RuleBasedStateMachine):
 
     def _is_blocked(self, key: Key) -> bool:
         beside = [other for other in self.running if other[0] == key[0]]
-        waits = self.owed[key] and any(self.running[other] for other in beside)
+        moments = [self.running[other] for other in beside]
+        waits = self.owed[key] and max(moments, default=0) > self.now
         return key in self.running or len(beside) == LIMIT or waits
 
 
