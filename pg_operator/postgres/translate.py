@@ -151,7 +151,11 @@ def translate_connect(error: psycopg.Error) -> PostgresError:
 
 
 _ENDED: Final = "the server ended the session"
+_LOST: Final = "the transaction failed as a whole, and is tried again"
 _SQLSTATES: Final[dict[str, tuple[type[PostgresError], str]]] = {
+    # Whoever went on would end in a COMMIT that PostgreSQL takes for a ROLLBACK.
+    "25P02": (Transient, _LOST),
+    "3B001": (Transient, _LOST),
     "25006": (ServerRefused, "the server is read-only: is it a standby?"),
     "40001": (Transient, "a concurrent transaction changed the same objects"),
     "40P01": (Transient, "a concurrent transaction holds the same locks"),

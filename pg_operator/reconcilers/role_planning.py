@@ -83,6 +83,8 @@ async def find_role(context: Context, key: Key, role: Object) -> FoundRole:
     spec = DatabaseRoleSpec.parse(guarded.spec)
     cluster = find_cluster(context.objects, spec.database_cluster_ref.name)
     refused = _why_refused(context, key, cluster, spec)
+    if refused is not None and "oid" not in role.get("status", {}):
+        raise refused  # it never had a role, and costs the server nothing
     try:
         link = await link_to(context, cluster)
     except Blocked as away:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -12,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from psycopg import OperationalError, conninfo
+from psycopg import Error, OperationalError, conninfo
 
 from certs.issue import issue_authority
 from pg_operator.api.secret import SecretText
@@ -603,6 +604,21 @@ async def test_statement_that_takes_too_long_is_no_lost_connection(bed: Bed) -> 
     async with bed.connections.session() as connection:
         await connection.execute("SET statement_timeout TO '30s'")
         assert connection.info.backend_pid == pid
+
+
+async def test_transaction_that_is_lost_is_begun_again(bed: Bed) -> None:
+    """To go on in it would end in a COMMIT that PostgreSQL takes for a ROLLBACK."""
+
+    async def go_on(statement: str) -> None:
+        async with bed.connections.session() as connection:
+            await connection.execute("BEGIN")
+            with suppress(Error):
+                await connection.execute("SELECT 1/0")
+            await connection.execute(statement)
+
+    for statement in ("SELECT 1", "ROLLBACK TO SAVEPOINT nowhere"):
+        with pytest.raises(Transient, match="tried again"):
+            await go_on(statement)
 
 
 async def test_value_that_cannot_be_sent_is_no_lost_connection(bed: Bed) -> None:

@@ -4,6 +4,7 @@ What they still let it have it keeps, so that a slip of the administrator cuts n
 off, and it gets nothing new.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from pg_operator.reconcilers.planning import plan_object
 from pg_operator.reconcilers.progress import Blocked
 from tests.integration.postgres_bed import Bed
 from tests.integration.reconcile_bed import MAIN, Stage
+from tests.integration.test_reconcile_statements import logged_since
+from tests.localcluster.postgres import PostgresServer
 
 CLUSTER = {"connection": {"name": "dsn"}}
 SHUT: dict[str, Any] = {"allowedNamespaces": {"from": "Names", "names": ["shop"]}}
@@ -28,6 +31,7 @@ class Guest:
         self.name = bed.name("guest")
         self.theirs, self.own = bed.name("theirs"), bed.name("own")
         self.key = Key("DatabaseRole", "crm", "guest")
+        self.status: Mapping[str, Any] = {}
 
     def allow(self, **cluster: Any) -> None:
         """Say whom the DatabaseCluster lets in, and what it lists."""
@@ -47,7 +51,9 @@ class Guest:
             for name in (self.theirs, self.own)
         ]
         spec = {"roleName": self.name, "permissions": wanted, **spec, **MAIN}
-        self.stage.put("DatabaseRole", "guest", spec, namespace="crm")
+        self.stage.put(
+            "DatabaseRole", "guest", spec, namespace="crm", status=self.status
+        )
 
     async def settle(self) -> Outcome:
         """Be let in everywhere, with CONNECT and CREATE on both databases."""
@@ -59,6 +65,8 @@ class Guest:
         await self.declare("CONNECT", "CREATE")
         reason, message, outcome = await self.stage.reconcile(self.key)
         assert reason == "Reconciled", message
+        self.status = outcome.status
+        await self.declare("CONNECT", "CREATE")
         return outcome
 
     async def look(self) -> tuple[str, Outcome]:
@@ -183,6 +191,24 @@ async def test_shut_out_object_learns_nothing_about_roles_of_others(
         messages.add((await stage.reconcile(key))[:2])
     [(reason, message)] = messages
     assert (reason, "may not use DatabaseCluster" in message) == ("NotAllowed", True)
+
+
+async def test_object_that_never_was_let_in_asks_the_server_nothing(
+    guest: Guest, server: PostgresServer
+) -> None:
+    guest.allow(**SHUT)
+    assert await statements_of_look(guest, server) > 0
+    guest.status = {}
+    await guest.declare("CONNECT")
+    assert await statements_of_look(guest, server) == 0
+
+
+async def statements_of_look(guest: Guest, server: PostgresServer) -> int:
+    """Return how many statements a look at a role that is refused takes."""
+    begin = server.log.stat().st_size
+    reason, _ = await guest.look()
+    assert reason == "NotAllowed"
+    return logged_since(server, begin)
 
 
 async def test_plan_of_a_shut_out_role_shows_only_what_is_taken_away(
