@@ -1,5 +1,7 @@
 """The objects that tests apply, and logins as the roles they declare."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import psycopg
@@ -126,6 +128,18 @@ def administer(bed: HasPostgres, dbname: str, *statements: str) -> list[Any]:
             has_rows = result and result.status == pq.ExecStatus.TUPLES_OK
             rows = cursor.fetchall() if has_rows else []
         return rows
+
+
+@contextmanager
+def busy_role(bed: HasPostgres, kubectl: Kubectl, name: str) -> Iterator[None]:
+    """Make a DatabaseRole of a DatabaseCluster of its name that waits in the block."""
+    with psycopg.connect(bed.postgres.superuser_dsn) as blocker:
+        # What CREATE ROLE writes to.
+        blocker.execute("LOCK TABLE pg_catalog.pg_authid IN EXCLUSIVE MODE")
+        kubectl.apply(documents(database_role(name, name)))
+        reason = "jsonpath={.status.conditions[?(@.type=='Ready')].reason}"
+        kubectl.wait(f"pgrole/{name}", f"{reason}=ServerBusy", timeout=60)
+        yield
 
 
 def log_statements(bed: HasPostgres) -> None:

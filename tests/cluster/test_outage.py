@@ -4,6 +4,7 @@ import psycopg
 import pytest
 
 from tests.cluster.objects import (
+    busy_role,
     connect_cluster,
     database,
     database_role,
@@ -59,10 +60,6 @@ def test_new_object_behind_a_lock_says_so_and_goes_on_after_it(
     cluster: LocalCluster, kubectl: Kubectl, namespace: str
 ) -> None:
     connect_cluster(cluster, kubectl, namespace)
-    with psycopg.connect(cluster.postgres.superuser_dsn) as blocker:
-        # What CREATE ROLE writes to.
-        blocker.execute("LOCK TABLE pg_catalog.pg_authid IN EXCLUSIVE MODE")
-        kubectl.apply(documents(database_role(namespace, namespace)))
-        reason = "jsonpath={.status.conditions[?(@.type=='Ready')].reason}"
-        kubectl.wait(f"pgrole/{namespace}", f"{reason}=ServerBusy", timeout=60)
+    with busy_role(cluster, kubectl, namespace):
+        pass  # that it says so was waited for
     kubectl.wait(f"pgrole/{namespace}", "condition=Ready", timeout=60)

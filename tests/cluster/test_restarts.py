@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
@@ -19,6 +18,7 @@ from tests.cluster.items import (
 )
 from tests.cluster.objects import (
     administer,
+    busy_role,
     connect_cluster,
     connect_server,
     database_cluster,
@@ -127,12 +127,7 @@ def test_leader_with_work_left_tells_nobody_that_all_was_settled(
     cluster: LocalCluster, kubectl: Kubectl, namespace: str, leader: OperatorProcess
 ) -> None:
     connect_cluster(cluster, kubectl, namespace)
-    with psycopg.connect(cluster.postgres.superuser_dsn) as blocker:
-        # What CREATE ROLE writes to.
-        blocker.execute("LOCK TABLE pg_catalog.pg_authid IN EXCLUSIVE MODE")
-        kubectl.apply(documents(database_role(namespace, namespace)))
-        reason = "jsonpath={.status.conditions[?(@.type=='Ready')].reason}"
-        kubectl.wait(f"pgrole/{namespace}", f"{reason}=ServerBusy", timeout=60)
+    with busy_role(cluster, kubectl, namespace):
         leader.stop()
         assert SETTLED_BY not in notes(kubectl)
     leader.start()
