@@ -29,11 +29,13 @@ WHERE r.rolname !~ '^pg_'
 ORDER BY 1
 """
 
+# What stands before the = is of ASCII; the rest, in whatever encoding it was written,
+# would fail a function of text.
 _HIDDEN_SETTINGS: Final = """
 SELECT coalesce(d.datname::text, ''), coalesce(r.rolname::text, ''), name
 FROM (
     SELECT s.setdatabase, s.setrole, size,
-           pg_catalog.split_part(pg_catalog.substr(pair, 1, 128), '=', 1) AS name,
+           pg_catalog.substr(pg_catalog.textsend(pair), 1, 128) AS name,
            pg_catalog.sum(size) FILTER (WHERE size <= %(longest_setting)s) OVER (
                PARTITION BY s.setrole,
                             CASE WHEN s.setrole = 0 THEN s.setdatabase END
@@ -49,7 +51,7 @@ ORDER BY 1, 2, 3
 """
 
 _SHARED_SETTINGS: Final = """
-SELECT DISTINCT pg_catalog.split_part(pg_catalog.substr(pair, 1, 128), '=', 1)
+SELECT DISTINCT pg_catalog.substr(pg_catalog.textsend(pair), 1, 128)
 FROM pg_catalog.pg_db_role_setting AS s
 CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS pair
 WHERE s.setdatabase = 0 AND s.setrole = 0
@@ -162,15 +164,20 @@ async def observe_hidden_settings(
     By database ("" for all) and role ("" for all).
     """
     found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for database, role, name in await read_rows(connection, _HIDDEN_SETTINGS, **bounds):
-        found[database, role].append(name)
+    for database, role, pair in await read_rows(connection, _HIDDEN_SETTINGS, **bounds):
+        found[database, role].append(_parameter(pair))
     return {place: tuple(names) for place, names in found.items()}
 
 
 async def observe_shared_settings(connection: Connection) -> tuple[str, ...]:
     """Read the names of parameters that are set for all roles in all databases."""
     rows = await read_rows(connection, _SHARED_SETTINGS)
-    return tuple(name for (name,) in rows)
+    return tuple(dict.fromkeys(_parameter(pair) for (pair,) in rows))
+
+
+def _parameter(pair: bytes) -> str:
+    """Return the name in the beginning of a setting."""
+    return pair.partition(b"=")[0].decode("utf-8", "backslashreplace")
 
 
 async def observe_granted_inside(connection: Connection) -> dict[str, frozenset[str]]:

@@ -10,6 +10,7 @@ from typing import Final
 import psycopg
 from psycopg import conninfo, sql
 
+from pg_operator.postgres.encodings import show_any_bytes
 from tests.integration.postgres_bed import Bed, run_as_superuser
 
 _STATE: Final[Mapping[str, str]] = {
@@ -46,6 +47,8 @@ async def state_of_server(dsn: str, *databases: str) -> dict[str, State]:
     for database in databases:
         target = conninfo.make_conninfo(dsn, dbname=database)
         async with await psycopg.AsyncConnection.connect(target) as connection:
+            # Other tests set what is no UTF-8, in databases of other encodings.
+            show_any_bytes(connection)
             found[database] = {
                 what: sorted(
                     [

@@ -13,11 +13,14 @@ from pg_operator.plan.operations import (
 from pg_operator.plan.policies import sentinel
 from pg_operator.plan.privileges import GrantPrivileges, RevokePrivileges
 from pg_operator.plan.state import RoleParameter
+from pg_operator.postgres.bounds import BOUNDS
 from pg_operator.postgres.observe import observe_catalog
+from pg_operator.postgres.observe_inventory import observe_hidden_settings
 from pg_operator.postgres.observe_privileges import observe_holdings
 from tests.integration.postgres_bed import Bed, open_bed
 from tests.unit.plan_examples import everything
 
+NOTHING = dict.fromkeys(BOUNDS, 0)
 # E9 is é in LATIN1, and no character by itself in UTF-8.
 RUN = """
 DO $$ BEGIN EXECUTE pg_catalog.convert_from('\\x{}'::bytea, 'SQL_ASCII'); END $$
@@ -109,8 +112,11 @@ async def test_comment_and_setting_in_another_encoding_hide_no_database(
     )
     state = await bed.database(bytes_database)
     assert state.exists
+    async with bed.connections.session() as connection:
+        hidden = await observe_hidden_settings(connection, bounds=NOTHING)
     assert (state.mark, state.comment) == (None, "caf\\xe9")
     assert state.settings == {"application_name": "caf\\xe9"}
+    assert hidden[bytes_database, ""] == ("application_name",)
 
 
 async def test_setting_in_another_encoding_hides_no_role(
