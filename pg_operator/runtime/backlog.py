@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Final, Generic, NamedTuple, TypeVar
@@ -28,6 +29,9 @@ class _Due(NamedTuple):
 
     moment: float
     unhurried: bool
+
+
+_NEVER: Final = _Due(math.inf, unhurried=True)
 
 
 class Backlog(Generic[K]):
@@ -122,14 +126,10 @@ class Backlog(Generic[K]):
 
         It is unhurried then if nobody wanted it otherwise.
         """
-        known = self._due.get(key)
-        moment = now + delay
-        if known is not None:
-            unhurried = unhurried and known.unhurried
-        if known is not None and known.moment <= moment:
-            self._due[key] = _Due(known.moment, unhurried)
-        else:
-            self._due[key] = _Due(moment, unhurried)
+        known = self._due.get(key, _NEVER)
+        moment = min(now + delay, known.moment)
+        self._due[key] = _Due(moment, unhurried and known.unhurried)
+        if moment < known.moment:
             heapq.heappush(self._moments, (moment, next(self._order), key))
 
     def retry(self, key: K, *, now: float, at_least: float = 0.0) -> float:
