@@ -21,6 +21,8 @@ class HasPostgres(Protocol):
 
 
 API_VERSION = "pg-operator.dev/v1alpha1"
+# What kubectl is told of the Lease that controllers elect by.
+LEASE = ("lease", "pg-operator-controller", f"--namespace={OPERATOR_NAMESPACE}")
 
 
 def dsn_secret(name: str, dsn: str) -> dict[str, Any]:

@@ -8,15 +8,13 @@ import pytest
 
 from tests.cluster.counts import counted_statements, counted_writes, wait_idle
 from tests.cluster.items import create_items, make_items, wait_ready
-from tests.cluster.objects import connect_cluster
+from tests.cluster.objects import LEASE, connect_cluster
 from tests.cluster.standing import is_as_declared
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.kubectl import Kubectl
-from tests.localcluster.manifests import OPERATOR_NAMESPACE
 from tests.localcluster.operator import OperatorProcess
 from tests.localcluster.probes import wait_until
 
-LEASE = ("lease", "pg-operator-controller", f"--namespace={OPERATOR_NAMESPACE}")
 # After a crash others wait out the Lease, 15 s.
 TAKE_OVER = 40
 

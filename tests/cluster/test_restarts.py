@@ -17,6 +17,7 @@ from tests.cluster.items import (
     wait_ready,
 )
 from tests.cluster.objects import (
+    LEASE,
     administer,
     busy_role,
     connect_cluster,
@@ -30,7 +31,6 @@ from tests.cluster.standing import databases, is_as_declared, names, roles
 from tests.localcluster.cluster import LocalCluster
 from tests.localcluster.faults import HOST, Wire, in_thread
 from tests.localcluster.kubectl import Kubectl
-from tests.localcluster.manifests import OPERATOR_NAMESPACE
 from tests.localcluster.operator import OperatorProcess
 from tests.localcluster.postgres import ADMIN
 from tests.localcluster.probes import tail, wait_until
@@ -140,8 +140,7 @@ def test_leader_with_work_left_tells_nobody_that_all_was_settled(
 
 def notes(kubectl: Kubectl) -> Mapping[str, str]:
     """Return the annotations of the Lease."""
-    options = ("pg-operator-controller", f"--namespace={OPERATOR_NAMESPACE}")
-    metadata = kubectl.get("lease", *options)["metadata"]
+    metadata = kubectl.get(*LEASE)["metadata"]
     return dict(metadata.get("annotations") or {})
 
 
