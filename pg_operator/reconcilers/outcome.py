@@ -82,6 +82,9 @@ class Objects(Protocol):
     def named(self, kind: Kind, cluster: str, name: str) -> Iterable[Object]:
         """Return those of them that ask for a name there."""
 
+    def sharing(self, namespace: str, service: str) -> Iterable[Object]:
+        """Return the Databases of a namespace that keep a Service there alive."""
+
     def declared(self, database: Object) -> DatabaseSpec | None:
         """Return what a stored Database declares; None when that breaks a rule."""
 

@@ -9,7 +9,7 @@ from pg_operator.kube.services import (
     remove_service,
 )
 from pg_operator.reconcilers.context import Context
-from pg_operator.reconcilers.outcome import Key, Object, is_deleting
+from pg_operator.reconcilers.outcome import Key, Object
 from pg_operator.reconcilers.servers import Link
 
 
@@ -26,8 +26,10 @@ async def reconcile_service(
             owners=_owners(context, key, spec, had),
             cluster=spec.database_cluster_ref.name,
         )
+    if wanted is None:
+        return None
     owners = _owners(context, key, spec, wanted)
-    if wanted is None or not owners:
+    if not owners:
         # Deleted meanwhile: a Service that is nobody's would never be collected.
         return None
     port, *others = set(link.dsn.ports)
@@ -49,17 +51,13 @@ async def reconcile_service(
 
 
 def _owners(
-    context: Context, key: Key, spec: DatabaseSpec, service: str | None
+    context: Context, key: Key, spec: DatabaseSpec, service: str
 ) -> list[ServiceOwner]:
     """Return the living Databases of namespace and cluster that declare a Service."""
-    sharing = [
-        database["metadata"]
-        for database in context.objects.of_cluster(
-            "Database", spec.database_cluster_ref.name
-        )
-        if database["metadata"]["namespace"] == key.namespace
-        and database["spec"].get("databaseServiceName") == service
-        and not is_deleting(database)
+    cluster = spec.database_cluster_ref.name
+    owners = [
+        ServiceOwner(database["metadata"]["name"], database["metadata"]["uid"])
+        for database in context.objects.sharing(key.namespace, service)
+        if database["spec"]["databaseClusterRef"]["name"] == cluster
     ]
-    owners = [ServiceOwner(metadata["name"], metadata["uid"]) for metadata in sharing]
     return sorted(owners, key=lambda owner: owner.name)

@@ -62,6 +62,10 @@ class Cache:
         """Return those of them whose database or role is to have a name there."""
         return self.find(kind, "named", cluster, name)
 
+    def sharing(self, namespace: str, service: str) -> tuple[Object, ...]:
+        """Return the Databases of a namespace that keep a Service there alive."""
+        return self.find("Database", "service", namespace, service)
+
     def declared(self, database: Object) -> DatabaseSpec | None:
         """Return what a stored Database declares; None when that breaks a rule.
 

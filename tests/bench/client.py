@@ -6,11 +6,13 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from pg_operator.api.specs import Kind
+from pg_operator.api.specs import FINALIZER, Kind
 from pg_operator.kube.client import Kubernetes, core_path, object_path
+from pg_operator.kube.events import Events
 from pg_operator.kube.transport import JSON
 from tests.bench.orders import Order
 
@@ -42,6 +44,7 @@ class Client:
         self._kubernetes = kubernetes
         self._namespace = namespace
         self._cluster = cluster
+        self._events = Events(kubernetes)
 
     @classmethod
     @asynccontextmanager
@@ -83,14 +86,18 @@ class Client:
         *,
         calls: int,
     ) -> None:
-        """Create orders and give their objects a status: what a floor needs written."""
+        """Create orders as admission has them, each with a status and an Event."""
         made = [order.objects(self._cluster) for order in orders]
+        for obj in chain.from_iterable(made):
+            if _is_ours(obj):
+                obj["metadata"]["finalizers"] = [FINALIZER]
         await self._create_all(made, calls, {}, statuses)
 
-    async def delete_all(self) -> None:
+    async def delete_all(self, *, release: bool = False) -> None:
         """Delete every object of ours, and every Secret, without waiting for it.
 
-        One by one: all of a kind would take longer than one request may.
+        One by one: all of a kind would take longer than one request may. With `release`
+        let each go, and post an Event, as whoever works on it does.
         """
         kinds = [object_path(kind, self._namespace) for kind in KINDS]
         waiting = [
@@ -101,7 +108,10 @@ class Client:
 
         async def delete_share() -> None:
             while waiting:
-                await self._kubernetes.request("DELETE", waiting.pop())
+                answer = await self._kubernetes.request("DELETE", waiting.pop())
+                if release and _is_ours(answer):
+                    await self._kubernetes.patch_finalizers(answer, [])
+                    await self._post(answer, "deleted")
 
         async with asyncio.TaskGroup() as group:
             for _ in range(CALLS_IN_FLIGHT):
@@ -138,10 +148,15 @@ class Client:
                     if statuses and _is_ours(obj):
                         status = statuses[obj["kind"]]
                         await self._kubernetes.patch_status(stored, status)
+                        await self._post(stored, "created")
 
         async with asyncio.TaskGroup() as group:
             for _ in range(calls):
                 group.create_task(create_share())
+
+    async def _post(self, obj: Mapping[str, Any], what: str) -> None:
+        message = f"{what} '{obj['metadata']['name']}' on the server"
+        await self._events.post(obj, "Normal", what.capitalize(), message)
 
     async def _create(self, obj: Mapping[str, Any]) -> dict[str, Any]:
         kind = obj["kind"]
@@ -184,7 +199,7 @@ def is_ready(obj: Mapping[str, Any]) -> bool:
 
 
 def _is_ours(obj: Mapping[str, Any]) -> bool:
-    return obj["kind"] in KINDS
+    return obj.get("kind") in KINDS
 
 
 def _name(obj: Mapping[str, Any]) -> tuple[str, str]:

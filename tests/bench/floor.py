@@ -1,7 +1,8 @@
-"""The floor: what an order needs written, by nothing but psycopg and a plain client.
+"""The floor: what the operator writes, by nothing but psycopg and a plain client.
 
-The same SQL on 4 connections, and at the same time the same objects and statuses by one
-client of an API server whose webhooks are away; nobody works on these objects.
+The same SQL on 4 connections, and at the same time the same objects, statuses and
+Events by one client of an API server whose webhooks are away; nobody works on these
+objects.
 """
 
 import asyncio
@@ -20,6 +21,8 @@ from tests.bench.orders import Order
 from tests.cluster.items import IN_DATABASE, IN_SCHEMA, SCHEMA
 
 CONNECTIONS = 4
+# Stands for the comment that marks what is the operator's, which is as long.
+MARK = 250 * "m"
 
 
 async def create(
@@ -33,6 +36,16 @@ async def create(
     await asyncio.gather(
         asyncio.to_thread(create_in_sql, dsn, orders, connections=CONNECTIONS),
         client.store(orders, statuses, calls=CALLS_IN_FLIGHT),
+    )
+    return time.perf_counter() - begun
+
+
+async def delete(client: Client, dsn: str, orders: Sequence[Order]) -> float:
+    """Delete what `create` wrote, all of it; return the seconds until it is gone."""
+    begun = time.perf_counter()
+    await asyncio.gather(
+        asyncio.to_thread(_shared, dsn, orders, _drop, connections=CONNECTIONS),
+        client.delete_all(release=True),
     )
     return time.perf_counter() - begun
 
@@ -78,18 +91,33 @@ def _shared(
 
 def _create(dsn: str, connection: psycopg.Connection, order: Order) -> None:
     name = sql.Identifier(order.database_name)
+    mark = sql.Literal(MARK)
     in_database, in_schema = (
         sql.SQL(", ").join(map(sql.SQL, words)) for words in (IN_DATABASE, IN_SCHEMA)
     )
-    connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(name))
-    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
+    for of_database in (
+        "CREATE DATABASE {} TEMPLATE template0 ALLOW_CONNECTIONS false",
+        "COMMENT ON DATABASE {} IS {mark}",
+        "REVOKE ALL ON DATABASE {} FROM PUBLIC",
+        "ALTER DATABASE {} ALLOW_CONNECTIONS true",
+    ):
+        connection.execute(sql.SQL(of_database).format(name, mark=mark))
     for login in order.logins:
-        role = sql.Identifier(login.role_name)
-        password = sql.Literal(login.password)
-        create = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, password)
-        connection.execute(create)
-        grant = sql.SQL("GRANT {} ON DATABASE {} TO {}")
-        connection.execute(grant.format(in_database, name, role))
+        for of_login in (
+            "CREATE ROLE {role} LOGIN PASSWORD {password}",
+            "GRANT {role} TO CURRENT_USER",
+            "COMMENT ON ROLE {role} IS {mark}",
+            "GRANT {privileges} ON DATABASE {} TO {role}",
+        ):
+            connection.execute(
+                sql.SQL(of_login).format(
+                    name,
+                    role=sql.Identifier(login.role_name),
+                    password=sql.Literal(login.password),
+                    privileges=in_database,
+                    mark=mark,
+                )
+            )
     schema = sql.Identifier(SCHEMA)
     inside = make_conninfo(dsn, dbname=order.database_name)
     with closing(psycopg.connect(inside, autocommit=True)) as session:

@@ -48,7 +48,10 @@ Values = Sequence[float]
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """By what a cost is divided, and what the floor writes for one."""
+    """By what a cost is divided, and what the floor writes for one.
+
+    With each write to the API server comes an Event.
+    """
 
     name: str
     count: int
@@ -119,7 +122,7 @@ def rows_of_cost(
     own_writes = [units.api_writes] if floors else []
     return [
         row(f"API writes {units.name}", own_writes, each(_writes, costs)),
-        row(f"Events {units.name}", [], each(lambda cost: cost.events, costs)),
+        row(f"Events {units.name}", own_writes, each(lambda cost: cost.events, costs)),
         row(f"written SQL statements {units.name}", own_sql, each(_sql, costs)),
         row(f"other SQL statements {units.name}", [], each(_reads, costs)),
         both("sessions opened", lambda cost: cost.sessions),

@@ -137,6 +137,16 @@ def test_objects_are_found_by_the_cluster_they_name(cache: Cache) -> None:
     assert cache.of_cluster("Database", "main") == ()
 
 
+def test_databases_that_share_a_service_are_found_by_it(cache: Cache) -> None:
+    mine = a_database("orders", service="db")
+    for other in (a_database("stock"), a_database("pay", service="pay")):
+        cache.put("Database", other)
+    cache.put("Database", mine)
+    namespace = mine["metadata"]["namespace"]
+    assert cache.sharing(namespace, "db") == (mine,)
+    assert cache.sharing("elsewhere", "db") == ()
+
+
 def test_index_follows_an_object_that_changes(cache: Cache) -> None:
     role = a_role("app", "orders", "stock")
     cache.put("DatabaseRole", role)
