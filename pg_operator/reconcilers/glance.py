@@ -1,7 +1,8 @@
-"""A look from outside at what the leader before left settled; nobody enters a database.
+"""A look from outside at what was settled; nobody enters a database.
 
-It is for the start of a controller, where everything is looked at and nearly nothing
-changed. A session for each database would cost more than all the rest.
+It is for the start of a controller after a leader that left all settled, and for other
+rules of a DatabaseCluster, where everything is looked at and nearly nothing changed. A
+session for each database would cost more than all the rest.
 """
 
 from collections.abc import Collection, Iterable
@@ -26,7 +27,7 @@ SETTLED: Final = Outcome(is_settled=True)
 
 
 class Glances:
-    """A round of looks at `keys`, each of them once.
+    """The looks from outside that are due, each key's once.
 
     What shared catalogs say is read of hundreds at a time.
     """
@@ -34,6 +35,11 @@ class Glances:
     def __init__(self, keys: Iterable[Key] = ()) -> None:
         self._keys = set(keys)
         self._surveys: dict[str, Survey] = {}
+
+    def add(self, key: Key) -> None:
+        """Let a key have such a look, by what is there from now on."""
+        self._keys.add(key)
+        self._surveys.clear()
 
     def discard(self, key: Key) -> None:
         """Let a key have no such look: it needs a whole one."""
@@ -51,18 +57,21 @@ class Glances:
         """Tell whether all that shared catalogs show is as a Ready object declares.
 
         What the object has in Kubernetes, its Service or its connection Secret, is made
-        true on the way.
+        true on the way. What is in the way of it is for a whole look to deal with.
 
         Raises:
-            Blocked: it cannot be worked on now.
             PostgresError: the server refused something.
         """
         if is_deleting(obj) or not _is_reconciled(obj):
             return False
+        try:
+            return await self._shows_nothing(context, key, obj)
+        except Blocked:
+            return False
+
+    async def _shows_nothing(self, context: Context, key: Key, obj: Object) -> bool:
         name = obj["spec"]["databaseClusterRef"]["name"]
         cluster = find_cluster(context.objects, name)
-        if not _is_reconciled(cluster, Reason.CONNECTED):
-            return False
         link = await link_to(context, cluster)
         context = replace(context, survey=self._survey(context, link, name, key))
         if key.kind == "Database":
@@ -93,9 +102,10 @@ def _names(
     return roles, databases
 
 
-def _is_reconciled(obj: Object, reason: Reason = Reason.RECONCILED) -> bool:
+def _is_reconciled(obj: Object) -> bool:
     """Tell whether it is Ready as it stands, and for no other reason."""
-    return is_current(obj) and condition(obj, "Ready").get("reason") == reason
+    reason = condition(obj, "Ready").get("reason")
+    return is_current(obj) and reason == Reason.RECONCILED
 
 
 async def _is_database_settled(context: Context, key: Key, database: Object) -> bool:

@@ -93,9 +93,11 @@ class Objects(Protocol):
 
 
 class Wake(Protocol):
-    """Queues a key, on request ahead of others."""
+    """Queues a key, on request ahead of others, or for a look from outside only."""
 
-    def __call__(self, key: Key, /, *, ahead: bool = False) -> None:
+    def __call__(
+        self, key: Key, /, *, ahead: bool = False, outside: bool = False
+    ) -> None:
         """Queue it."""
 
 

@@ -20,7 +20,6 @@ from pg_operator.kube.events import Events
 from pg_operator.kube.lease import LeaseLock
 from pg_operator.kube.transport import Transport
 from pg_operator.kube.watch import watch_secrets
-from pg_operator.reconcilers.glance import Glances
 from pg_operator.reconcilers.outcome import Key, Outcome
 from pg_operator.reconcilers.reconcile import Reconcilers
 from pg_operator.reconcilers.sweep import Sweeps
@@ -36,6 +35,7 @@ from pg_operator.runtime.listing import (
     list_again,
     list_everything,
 )
+from pg_operator.runtime.looks import Looks
 from pg_operator.runtime.queue import WorkQueue
 from pg_operator.runtime.settings import ControllerSettings
 from pg_operator.runtime.watches import Watches
@@ -126,11 +126,10 @@ class Controller:
             on_add=metrics.added,
             on_retry=metrics.retried,
         )
-        # What the leader before left as it is to be, until something wakes it.
-        self._glances = Glances()
+        self._looks = Looks(self._queue)
         self._feed = Feed(
             self._cache,
-            wake=self._wake,
+            wake=self._looks.wake,
             operator_namespace=settings.reconcilers.namespace,
         )
         self._watches = Watches(self._feed.event)
@@ -210,7 +209,7 @@ class Controller:
             ExceptionGroup: with LeadershipLost, when another process may lead by now.
         """
         if await elector.acquire() == VERSION:
-            self._glances = Glances(self._queue.keys)
+            self._looks.begin_settled()
         settled_by = ""
         try:
             async with asyncio.TaskGroup() as group:
@@ -221,11 +220,6 @@ class Controller:
                 settled_by = VERSION
         finally:
             await elector.release(settled_by=settled_by)
-
-    def _wake(self, key: Key, *, ahead: bool = False) -> None:
-        """Queue a key for a look at all of it."""
-        self._glances.discard(key)
-        self._queue.add(key, ahead=ahead)
 
     async def _lead(self) -> None:
         """Work until the queue is closed; what was seen before is in it already."""
@@ -243,7 +237,7 @@ class Controller:
         )
         sweeps = Sweeps(
             self._cache,
-            wake=self._wake,
+            wake=self._looks.wake,
             interval=self._settings.sweep_interval,
             jitter=spread,
         )
@@ -265,15 +259,14 @@ class Controller:
 
     def _reconcile(self, reconcilers: Reconcilers, key: Key) -> Awaitable[Outcome]:
         """Look at a key that was taken from the queue."""
-        glances = self._glances if self._glances.take(key) else None
-        return reconcilers.reconcile(key, glances=glances)
+        return reconcilers.reconcile(key, glances=self._looks.of(key))
 
     async def _start_reconcilers(self) -> Reconcilers:
         return await Reconcilers.start(
             objects=self._cache,
             kubernetes=self._kubernetes,
             settings=self._settings.reconcilers,
-            wake=self._wake,
+            wake=self._looks.wake,
             creates_less=self._feed.creates_less,
             may_write=self._may_write,
         )

@@ -5,7 +5,12 @@ from collections.abc import Collection, Iterable
 from pg_operator.reconcilers.outcome import Object, Wake
 from pg_operator.runtime.cache import Cache, Change
 from pg_operator.runtime.slim import CachedKind
-from pg_operator.runtime.wakes import creator_wakes, secret_wakes, wakes
+from pg_operator.runtime.wakes import (
+    creator_wakes,
+    is_of_rules,
+    secret_wakes,
+    wakes,
+)
 
 
 class Feed:
@@ -67,6 +72,7 @@ class Feed:
         metadata = (change.new or change.old or {})["metadata"]
         itself = change.kind, metadata.get("namespace", ""), metadata["name"]
         waited_alone = change.kind in {"Database", "DatabaseRole"}
+        outside = is_of_rules(change)
         # In an order of its own: a set of keys has another one in every process.
         for key in sorted(wakes(change, self._cache)):
-            self._wake(key, ahead=waited_alone and key != itself)
+            self._wake(key, ahead=waited_alone and key != itself, outside=outside)

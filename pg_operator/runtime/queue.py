@@ -45,6 +45,10 @@ class WorkQueue(Generic[K]):
         """Tell whether nothing is left to do, before or after a wait for a retry."""
         return self._backlog.is_settled
 
+    def is_resting(self, key: K) -> bool:
+        """Tell whether nothing is left to do of a key but an unhurried look in time."""
+        return self._backlog.is_resting(key)
+
     def add(self, key: K, *, ahead: bool = False) -> None:
         """Queue a key now, `ahead` of those of its group that are not."""
         if self._backlog.add(key, ahead=ahead):

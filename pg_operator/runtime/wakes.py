@@ -16,6 +16,21 @@ from pg_operator.runtime.cache import (
 )
 
 _OBJECT_KINDS: Final[tuple[Kind, ...]] = ("Database", "DatabaseRole")
+# The fields of a DatabaseCluster that say what its objects may do, and how often they
+# are looked at.
+_RULES: Final = frozenset(
+    {
+        "allowedNamespaces",
+        "namePrefix",
+        "allowedMemberships",
+        "allowedOwners",
+        "allowedRoleAttributes",
+        "allowedParameters",
+        "allowedExtensions",
+        "allowedTablespaces",
+        "resyncInterval",
+    }
+)
 
 
 def wakes(change: Change, cache: Cache) -> set[Key]:
@@ -40,6 +55,18 @@ def wakes(change: Change, cache: Cache) -> set[Key]:
     if change.new is None:
         others.update(_terminating_cluster(cluster_of(_sides(change)[0]), cache))
     return itself | (others - {key_of(change.kind, _sides(change)[0])})
+
+
+def is_of_rules(change: Change) -> bool:
+    """Tell whether other rules of a DatabaseCluster are all that a change is about.
+
+    What is as its objects declare remains so, inside of databases too, and who breaks a
+    rule now is found without a look there.
+    """
+    if change.kind != "DatabaseCluster" or change.old is None or change.new is None:
+        return False
+    views = (_uid, is_deleting, _annotations, _server, _without_rules)
+    return not any(_differ(change, view) for view in views)
 
 
 def creator_wakes(
@@ -172,10 +199,8 @@ def _terminating_cluster(name: str, cache: Cache) -> Iterator[Key]:
 
 def _is_successor(change: Change) -> bool:
     """Tell whether another object took the name: the deletion was not seen."""
-    old, new = change.old, change.new
-    if old is None or new is None:
-        return False
-    return bool(old["metadata"]["uid"] != new["metadata"]["uid"])
+    is_known = change.old is not None and change.new is not None
+    return is_known and _differ(change, _uid)
 
 
 def _is_edited(change: Change) -> bool:
@@ -212,6 +237,17 @@ def _server(cluster: Object) -> tuple[object, ...]:
     status = cluster.get("status", {})
     available = _condition(status, "Available")
     return available, status.get("server"), status.get("capabilities")
+
+
+def _without_rules(cluster: Object) -> Mapping[str, Any]:
+    """Return what a DatabaseCluster's spec says of anything but what objects may do."""
+    return {
+        name: value for name, value in cluster["spec"].items() if name not in _RULES
+    }
+
+
+def _uid(obj: Object) -> object:
+    return obj["metadata"]["uid"]
 
 
 def _oid(role: Object) -> object:

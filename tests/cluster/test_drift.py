@@ -1,19 +1,23 @@
 """What is changed by hand on the server or in Kubernetes is put right by the resync."""
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from tests.cluster.counts import counted_statements
-from tests.cluster.items import SCHEMA, Item, wait_ready
+from tests.cluster.counts import counted_statements, reconciles, wait_idle
+from tests.cluster.items import SCHEMA, Item, create_items, make_items, wait_ready
 from tests.cluster.objects import (
     administer,
     connect_cluster,
+    connect_server,
     database,
     database_cluster,
     database_role,
     documents,
+    dsn_secret,
 )
 from tests.cluster.standing import is_as_declared
 from tests.localcluster.cluster import LocalCluster
@@ -144,3 +148,33 @@ def test_resync_puts_right_what_was_changed_by_hand(
     assert wait_until(
         lambda: kubectl("get", "service", SERVICE).returncode == 0, timeout=PATIENCE
     )
+
+
+def test_other_rules_of_a_cluster_have_nobody_enter_a_database(
+    cluster: LocalCluster, kubectl: Kubectl, namespace: str
+) -> None:
+    """What shared catalogs show is looked at; another DSN is a reason to enter."""
+    dsn = cluster.postgres.admin_dsn
+    connect_server(kubectl, namespace, dsn, resyncInterval="24h")
+    inside, outside = items = make_items(namespace, 2)
+    create_items(kubectl, items, cluster=namespace)
+    wait_ready(kubectl)
+    wait_idle(cluster)
+    administer(
+        cluster,
+        inside.postgres_name,
+        f"REVOKE USAGE ON SCHEMA {SCHEMA} FROM {inside.postgres_name}",
+        f"REVOKE CONNECT ON DATABASE {outside.postgres_name}"
+        f" FROM {outside.postgres_name}",
+    )
+    rules = {"resyncInterval": "24h", "allowedMemberships": ["crew"]}
+    for changed, is_seen_inside in (
+        (database_cluster(namespace, **rules), False),
+        (dsn_secret(namespace, make_conninfo(dsn, connect_timeout=7)), True),
+    ):
+        looks = Counter(databasecluster=1, database=2, databaserole=2)
+        looks += reconciles(cluster)
+        kubectl.apply(documents(changed))
+        wait_idle(cluster, at_least=looks)
+        assert is_as_declared(cluster, inside) is is_seen_inside
+        assert is_as_declared(cluster, outside)

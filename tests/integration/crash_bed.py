@@ -28,6 +28,7 @@ from pg_operator.runtime.feed import Feed
 from pg_operator.runtime.health import Metrics
 from pg_operator.runtime.limits import Limits
 from pg_operator.runtime.listing import list_everything
+from pg_operator.runtime.looks import Looks
 from pg_operator.runtime.queue import WorkQueue
 from pg_operator.runtime.worker import Worker
 from tests.integration.memory_api import MemoryAPI
@@ -125,8 +126,9 @@ class Process:
         )
         self._limits = limits
         self._queue = WorkQueue(self._backlog, clock=lambda: self._time)
+        self._looks = Looks(self._queue)
         self._feed = Feed(
-            self._cache, wake=self._queue.add, operator_namespace=OPERATOR
+            self._cache, wake=self._looks.wake, operator_namespace=OPERATOR
         )
 
     async def run(self) -> None:
@@ -136,7 +138,7 @@ class Process:
             objects=self._cache,
             kubernetes=self._api,
             settings=Settings(namespace=OPERATOR, allow_loopback_servers=True),
-            wake=self._queue.add,
+            wake=self._looks.wake,
             creates_less=self._feed.creates_less,
             may_write=lambda: True,
         )

@@ -1,4 +1,4 @@
-"""At a start nobody enters a database for what was settled; what differs is seen."""
+"""Nobody enters a database for what was settled; what differs is seen."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -118,6 +118,22 @@ async def test_glance_leaves_what_is_inside_to_the_resync(scene: Scene) -> None:
     assert await scene.has_schema_privileges()
 
 
+async def test_glance_goes_by_the_rules_that_were_not_probed_yet(scene: Scene) -> None:
+    spec = {"connection": {"name": "dsn"}, "allowedMemberships": ["crew"]}
+    scene.stage.put("DatabaseCluster", "main", spec)
+    for key in (scene.database, scene.group, scene.role):
+        assert await scene.glance(key)
+
+
+async def test_next_round_of_glances_sees_what_is_there_by_then(scene: Scene) -> None:
+    reconcilers = Reconcilers(scene.stage.context, scene.stage.settings)
+    glances = Glances([scene.role, scene.database])
+    assert (await reconcilers.reconcile(scene.role, glances=glances)).is_settled
+    await by_hand("GRANT CONNECT ON DATABASE {shop} TO PUBLIC")(scene)
+    glances.add(scene.role)
+    assert not (await reconcilers.reconcile(scene.database, glances=glances)).is_settled
+
+
 async def test_glance_sees_where_an_exact_role_was_granted_something(
     scene: Scene,
 ) -> None:
@@ -188,11 +204,6 @@ async def owns_a_schema(scene: Scene) -> None:
     await scene.bed.execute(create, database=scene.shop)
 
 
-async def not_probed(scene: Scene) -> None:
-    spec = {"connection": {"name": "dsn"}, "resyncInterval": "1h"}
-    scene.stage.put("DatabaseCluster", "main", spec)
-
-
 async def pending(scene: Scene) -> None:
     scene.stage.say_ready(scene.role, is_ready=False, reason="PartiallyApplied")
 
@@ -220,7 +231,6 @@ async def going(scene: Scene) -> None:
         pytest.param(no_schema, id="schema-of-the-database"),
         pytest.param(shut_out, id="namespace"),
         pytest.param(owns_a_schema, id="owns-a-schema"),
-        pytest.param(not_probed, id="cluster-not-probed"),
         pytest.param(pending, id="not-ready"),
         pytest.param(was_paused, id="was-paused"),
         pytest.param(going, id="deletion"),

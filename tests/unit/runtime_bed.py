@@ -14,6 +14,7 @@ from pg_operator.runtime.cache import Cache
 from pg_operator.runtime.feed import Feed
 from pg_operator.runtime.health import Metrics
 from pg_operator.runtime.limits import Limits
+from pg_operator.runtime.looks import Looks
 from pg_operator.runtime.queue import WorkQueue
 from pg_operator.runtime.worker import Worker
 
@@ -196,8 +197,9 @@ class Bed:
             jitter=lambda: 1.0,
         )
         self.queue = WorkQueue(self.backlog, clock=self.clock)
+        self.looks = Looks(self.queue)
         self.feed = Feed(
-            self.cache, wake=self.queue.add, operator_namespace="operators"
+            self.cache, wake=self.looks.wake, operator_namespace="operators"
         )
         self.worker = Worker(
             cache=self.cache,

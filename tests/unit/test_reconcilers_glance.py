@@ -12,6 +12,13 @@ def test_key_has_one_glance() -> None:
     assert not glances.take(ORDERS)
 
 
+def test_key_has_one_more_when_it_is_added() -> None:
+    glances = Glances()
+    glances.add(ORDERS)
+    assert glances.take(ORDERS)
+    assert not glances.take(ORDERS)
+
+
 def test_key_that_was_woken_or_came_later_has_none() -> None:
     glances = Glances([ORDERS])
     glances.discard(ORDERS)

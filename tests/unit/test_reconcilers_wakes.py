@@ -18,7 +18,8 @@ def test_passwords_come_first_then_deletions_then_the_rest() -> None:
     cache.put("DatabaseRole", a_role("elsewhere", cluster="other"))
     woken: list[tuple[Key, bool]] = []
 
-    def wake(key: Key, /, *, ahead: bool = False) -> None:
+    def wake(key: Key, /, *, ahead: bool = False, outside: bool = False) -> None:
+        assert not outside
         woken.append((key, ahead))
 
     wake_objects(cache, "main", wake=wake)

@@ -328,6 +328,31 @@ def test_unhurried_keys_wait_for_a_slow_one_no_longer_than_a_moment() -> None:
     assert drain(backlog) == [("a", 2)]
 
 
+def test_key_rests_while_nothing_but_an_unhurried_look_is_due() -> None:
+    backlog = a_backlog()
+    key = ("a", 0)
+    assert backlog.is_resting(key)
+    backlog.add_after(key, 60, now=0, unhurried=True)
+    assert backlog.is_resting(key)
+    backlog.add(key)
+    assert not backlog.is_resting(key)
+    assert backlog.take() == key
+    assert not backlog.is_resting(key)
+    backlog.done(key)
+    assert backlog.is_resting(key)
+
+
+@pytest.mark.parametrize("is_retry", [True, False])
+def test_key_that_is_to_be_looked_at_soon_does_not_rest(*, is_retry: bool) -> None:
+    backlog = a_backlog()
+    key = ("a", 0)
+    if is_retry:
+        backlog.retry(key, now=0)
+    else:
+        backlog.add_after(key, 5, now=0)
+    assert not backlog.is_resting(key)
+
+
 def test_unhurried_key_that_is_woken_waits_no_more() -> None:
     backlog = a_backlog(limit=2)
     for number in range(9):

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
+from pg_operator.api.specs import GROUP
 from pg_operator.reconcilers.outcome import Key
 from pg_operator.runtime.cache import Cache, Change
 from pg_operator.runtime.feed import Feed
 from pg_operator.runtime.slim import CachedKind
-from pg_operator.runtime.wakes import creator_wakes, secret_wakes, wakes
+from pg_operator.runtime.wakes import creator_wakes, is_of_rules, secret_wakes, wakes
 from tests.unit.runtime_bed import (
     a_cluster,
     a_database,
@@ -166,6 +167,51 @@ def test_cluster_message_wakes_nobody(cache: Cache) -> None:
 def test_cluster_edit_wakes_itself_and_its_objects(cache: Cache, edit: Json) -> None:
     woken = put(cache, "DatabaseCluster", changed(a_cluster(), **edit))
     assert woken == ON_MAIN | {cluster_key()}
+
+
+def change_of_cluster(cache: Cache, edit: Json) -> Change:
+    cluster = a_cluster()
+    spec = cluster["spec"] | edit.pop("spec", {})
+    change = cache.put("DatabaseCluster", changed({**cluster, "spec": spec}, **edit))
+    assert change is not None
+    return change
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [{"namePrefix": "shop"}, {"allowedOwners": ["crew"]}, {"resyncInterval": "1h"}],
+    ids=str,
+)
+def test_other_rules_of_a_cluster_leave_what_is_inside(
+    cache: Cache, rule: Json
+) -> None:
+    assert is_of_rules(change_of_cluster(cache, {"generation": 2, "spec": rule}))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        pytest.param({"spec": {"connection": {"name": "other"}}}, id="connection"),
+        pytest.param({"spec": {"ownerId": "other"}}, id="owner-id"),
+        pytest.param({"spec": {"adoption": {"policy": "Never"}}}, id="adoption"),
+        pytest.param({"annotations": {f"{GROUP}/reconcile": "Plan"}}, id="pause"),
+        pytest.param({"status": {"server": {"versionNum": 1}}}, id="server"),
+        pytest.param({"deletionTimestamp": DELETED_AT}, id="deletion"),
+        pytest.param({"uid": "another"}, id="successor"),
+    ],
+)
+def test_what_else_changes_of_a_cluster_may_concern_what_is_inside(
+    cache: Cache, edit: Json
+) -> None:
+    told = {"generation": 2, "spec": {"namePrefix": "shop"}}
+    told["spec"] |= edit.pop("spec", {})
+    assert not is_of_rules(change_of_cluster(cache, told | edit))
+
+
+def test_changes_of_others_may_concern_what_is_inside(cache: Cache) -> None:
+    change = cache.put("DatabaseRole", changed(APP, generation=2))
+    assert change is not None
+    assert not is_of_rules(change)
 
 
 def test_cluster_that_comes_or_goes_wakes_its_objects(cache: Cache) -> None:
@@ -408,7 +454,8 @@ def test_connection_secret_and_its_database_wake_their_role(cache: Cache) -> Non
 def test_only_a_secret_that_changed_lets_its_roles_go_ahead(cache: Cache) -> None:
     woken: list[tuple[Key, bool]] = []
 
-    def wake(key: Key, *, ahead: bool = False) -> None:
+    def wake(key: Key, *, ahead: bool = False, outside: bool = False) -> None:
+        assert not outside
         woken.append((key, ahead))
 
     feed = Feed(cache, wake=wake, operator_namespace="operators")
