@@ -190,7 +190,7 @@ async def _context(
             connection_namespaces=frozenset(_connection_namespaces(cache)),
             allow_loopback_servers=True,
         ),
-        on_change=lambda _: None,
+        on_change=lambda _, **__: None,
         on_lost=lambda _: None,
         may_write=lambda: False,
         read_only=True,

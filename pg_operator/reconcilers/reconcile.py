@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import NoReturn, Self
 
 from pg_operator.api.conditions import Reason
@@ -85,7 +86,7 @@ class Reconcilers:
         servers = Servers(
             kubernetes=kubernetes,
             settings=settings,
-            on_change=lambda cluster: wake_objects(objects, cluster, wake=wake),
+            on_change=partial(wake_objects, objects, wake=wake),
             on_lost=lambda cluster: wake(Key("DatabaseCluster", "", cluster)),
             may_write=may_write,
         )
@@ -263,11 +264,13 @@ class Reconcilers:
         return replace(blocked.outcome(obj), retry=True)
 
 
-def wake_objects(objects: Objects, cluster: str, *, wake: Wake) -> None:
+def wake_objects(
+    objects: Objects, cluster: str, *, wake: Wake, outside: bool = False
+) -> None:
     """Wake what a server that returned was waited for: what is urgent goes ahead.
 
     First those who cannot log in by the password that they were told, then deletions,
-    then the rest.
+    then the rest, for whom a look from `outside` may do.
     """
     kinds: tuple[Kind, ...] = ("Database", "DatabaseRole")
     woken = [
@@ -280,4 +283,4 @@ def wake_objects(objects: Objects, cluster: str, *, wake: Wake) -> None:
         if is_deleting(obj):
             wake(key, ahead=True)
     for key, _ in woken:
-        wake(key)
+        wake(key, outside=outside)

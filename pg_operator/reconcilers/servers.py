@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pg_operator.api.conditions import Reason
 from pg_operator.api.specs import DatabaseClusterSpec
@@ -56,13 +57,21 @@ class _Entry:
     failure: Unavailable | None = None
 
 
+class OnChange(Protocol):
+    """Takes in that the objects of a DatabaseCluster should look again."""
+
+    def __call__(self, cluster_name: str, /, *, outside: bool) -> None:
+        """Have them look; `outside` if they were worked on just so all the time."""
+
+
 class Servers:
     """Keeps one `Link` a DatabaseCluster and tells when it changes.
 
-    `on_change` is called with a DatabaseCluster's name when its objects should look
-    again (the server came back, or its DSN changed), `on_lost` when the DatabaseCluster
-    itself should (the server stopped answering). `may_write` is asked before every
-    write on a server; with `read_only` the servers themselves refuse to write.
+    `on_change` is called when the objects of a DatabaseCluster should look again (the
+    server came back, or its DSN changed), `on_lost` with its name when the
+    DatabaseCluster itself should (the server stopped answering). `may_write` is asked
+    before every write on a server; with `read_only` the servers themselves refuse to
+    write.
     """
 
     def __init__(
@@ -70,7 +79,7 @@ class Servers:
         *,
         kubernetes: Kubernetes,
         settings: Settings,
-        on_change: Callable[[str], None],
+        on_change: OnChange,
         on_lost: Callable[[str], None],
         may_write: Callable[[], bool] = lambda: True,
         read_only: bool = False,
@@ -175,7 +184,8 @@ class Servers:
             else:
                 await _replace(old)
         if failure is not None or (old is not None and old.source != link.source):
-            self._on_change(cluster["metadata"]["name"])
+            is_same = failure is None and old is not None and old.server == link.server
+            self._on_change(cluster["metadata"]["name"], outside=is_same)
         return link
 
     async def _probe(self, cluster: Object, old: Link | None) -> Link:

@@ -42,7 +42,7 @@ class Stage:
             servers=Servers(
                 kubernetes=kubernetes,
                 settings=self.settings,
-                on_change=lambda _: None,
+                on_change=lambda _, **__: None,
                 on_lost=lambda _: None,
             ),
             keyring=Keyring.from_secret(Keyring.generate()),

@@ -1,6 +1,8 @@
 """One link a server: who is told when it comes and goes. No server is asked here."""
 
 import asyncio
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -33,19 +35,23 @@ class Bed(Servers):
     """Servers whose probes succeed as soon as they may."""
 
     def __init__(self) -> None:
-        self.woken: list[str] = []
+        self.woken: list[tuple[str, bool]] = []
+        self.link_found = LINK
         self.probed: list[str] = []
         self.may_answer = asyncio.Event()
         super().__init__(
             kubernetes=Kubernetes(None),
             settings=Settings(namespace="pg-operator-system"),
-            on_change=self.woken.append,
+            on_change=self._take_change,
             on_lost=self.probed.append,
         )
 
     async def _probe(self, cluster: Object, old: Link | None) -> Link:  # noqa: ARG002
         await self.may_answer.wait()
-        return LINK
+        return self.link_found
+
+    def _take_change(self, cluster_name: str, /, *, outside: bool) -> None:
+        self.woken.append((cluster_name, outside))
 
 
 async def test_objects_of_a_server_that_is_back_are_woken() -> None:
@@ -57,7 +63,30 @@ async def test_objects_of_a_server_that_is_back_are_woken() -> None:
     with pytest.raises(Unavailable):
         await bed.link(CLUSTER)
     await bed.connect(CLUSTER)
-    assert (bed.probed, bed.woken) == (["main"], ["main"])
+    assert (bed.probed, bed.woken) == (["main"], [("main", False)])
+
+
+@pytest.mark.parametrize(
+    ("change", "is_same"),
+    [
+        ({}, True),
+        ({"login": "another"}, False),
+        ({"started_at": "later"}, False),
+        ({"system_identifier": "2"}, False),
+        ({"create_role": False}, False),
+    ],
+    ids=str,
+)
+async def test_other_dsn_to_the_same_server_needs_nobody_inside(
+    change: dict[str, Any], *, is_same: bool
+) -> None:
+    bed = Bed()
+    bed.may_answer.set()
+    await bed.connect(CLUSTER)
+    server = replace(SERVER, **change)
+    bed.link_found = replace(LINK, server=server, source=("a", "b", "c", "2", "4"))
+    await bed.connect(CLUSTER)
+    assert bed.woken == [("main", is_same)]
 
 
 async def test_objects_that_lost_the_server_during_a_probe_are_woken_by_it() -> None:
@@ -67,7 +96,7 @@ async def test_objects_that_lost_the_server_during_a_probe_are_woken_by_it() -> 
     bed.lost("main")
     bed.may_answer.set()
     assert await probe is LINK
-    assert bed.woken == ["main"]
+    assert bed.woken == [("main", False)]
     assert await bed.link(CLUSTER) is LINK
 
 
