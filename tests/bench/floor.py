@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Any
+from typing import Any, Final, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -20,9 +20,25 @@ from tests.bench.client import CALLS_IN_FLIGHT, Client
 from tests.bench.orders import Order
 from tests.cluster.items import IN_DATABASE, IN_SCHEMA, SCHEMA
 
-CONNECTIONS = 4
-# Stands for the comment that marks what is the operator's, which is as long.
-MARK = 250 * "m"
+CONNECTIONS: Final = 4
+# Stands for the comment that marks what is the operator's, which is about as long.
+MARK: Final = 300 * "m"
+CREATE_DATABASE: Final = (
+    "CREATE DATABASE {database} TEMPLATE template0 ALLOW_CONNECTIONS false",
+)
+OPEN_DATABASE: Final = (
+    "COMMENT ON DATABASE {database} IS {mark}",
+    "REVOKE ALL ON DATABASE {database} FROM PUBLIC",
+    "ALTER DATABASE {database} ALLOW_CONNECTIONS true",
+)
+CREATE_LOGIN: Final = (
+    "CREATE ROLE {role} LOGIN PASSWORD {password}",
+    "GRANT {role} TO CURRENT_USER",
+    "COMMENT ON ROLE {role} IS {mark}",
+    "GRANT {in_database} ON DATABASE {database} TO {role}",
+)
+CREATE_SCHEMA: Final = ("CREATE SCHEMA {schema}",)
+GRANT_INSIDE: Final = ("GRANT {in_schema} ON SCHEMA {schema} TO {role}",)
 
 
 async def create(
@@ -44,7 +60,7 @@ async def delete(client: Client, dsn: str, orders: Sequence[Order]) -> float:
     """Delete what `create` wrote, all of it; return the seconds until it is gone."""
     begun = time.perf_counter()
     await asyncio.gather(
-        asyncio.to_thread(_shared, dsn, orders, _drop, connections=CONNECTIONS),
+        asyncio.to_thread(drop, dsn, orders),
         client.delete_all(release=True),
     )
     return time.perf_counter() - begun
@@ -90,42 +106,42 @@ def _shared(
 
 
 def _create(dsn: str, connection: psycopg.Connection, order: Order) -> None:
-    name = sql.Identifier(order.database_name)
-    mark = sql.Literal(MARK)
-    in_database, in_schema = (
-        sql.SQL(", ").join(map(sql.SQL, words)) for words in (IN_DATABASE, IN_SCHEMA)
-    )
-    for of_database in (
-        "CREATE DATABASE {} TEMPLATE template0 ALLOW_CONNECTIONS false",
-        "COMMENT ON DATABASE {} IS {mark}",
-        "REVOKE ALL ON DATABASE {} FROM PUBLIC",
-        "ALTER DATABASE {} ALLOW_CONNECTIONS true",
-    ):
-        connection.execute(sql.SQL(of_database).format(name, mark=mark))
-    for login in order.logins:
-        for of_login in (
-            "CREATE ROLE {role} LOGIN PASSWORD {password}",
-            "GRANT {role} TO CURRENT_USER",
-            "COMMENT ON ROLE {role} IS {mark}",
-            "GRANT {privileges} ON DATABASE {} TO {role}",
-        ):
-            connection.execute(
-                sql.SQL(of_login).format(
-                    name,
-                    role=sql.Identifier(login.role_name),
-                    password=sql.Literal(login.password),
-                    privileges=in_database,
-                    mark=mark,
-                )
-            )
-    schema = sql.Identifier(SCHEMA)
+    """Create an order in as many transactions as the operator needs for it."""
+    words = {
+        "database": sql.Identifier(order.database_name),
+        "schema": sql.Identifier(SCHEMA),
+        "mark": sql.Literal(MARK),
+        "in_database": sql.SQL(", ").join(map(sql.SQL, IN_DATABASE)),
+        "in_schema": sql.SQL(", ").join(map(sql.SQL, IN_SCHEMA)),
+    }
+    _execute(connection, CREATE_DATABASE, words)
+    with connection.transaction():
+        _execute(connection, OPEN_DATABASE, words)
+    logins = [
+        words
+        | {
+            "role": sql.Identifier(login.role_name),
+            "password": sql.Literal(login.password),
+        }
+        for login in order.logins
+    ]
+    for login in logins:
+        with connection.transaction():
+            _execute(connection, CREATE_LOGIN, login)
     inside = make_conninfo(dsn, dbname=order.database_name)
     with closing(psycopg.connect(inside, autocommit=True)) as session:
-        session.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
-        for login in order.logins:
-            role = sql.Identifier(login.role_name)
-            grant = sql.SQL("GRANT {} ON SCHEMA {} TO {}")
-            session.execute(grant.format(in_schema, schema, role))
+        _execute(session, CREATE_SCHEMA, words)
+        for login in logins:
+            _execute(session, GRANT_INSIDE, login)
+
+
+def _execute(
+    connection: psycopg.Connection,
+    statements: Sequence[LiteralString],
+    words: Mapping[str, sql.Composable],
+) -> None:
+    for statement in statements:
+        connection.execute(sql.SQL(statement).format(**words))
 
 
 def _drop(dsn: str, connection: psycopg.Connection, order: Order) -> None:

@@ -57,7 +57,7 @@ def measure(progress: Progress, *, rounds: int, databases: int, roles: int) -> s
         objects = (1 + ROLES) * databases
         with progress.step(f"creating {objects} objects"):
             asyncio.run(bench.create(make_orders("m", databases, logins=ROLES)))
-            change(bench, _apply_cluster)
+            change(bench, _apply_cluster)  # from here on resyncs are rare
         of_cluster = {
             what: repeated(progress, rounds, what, lambda how=how: change(bench, how))  # type: ignore[misc]
             for what, how in CLUSTER_CHANGES.items()
@@ -166,7 +166,7 @@ def _dsn(bench: Bench) -> None:
 
 
 def _apply_cluster(bench: Bench, **spec: object) -> None:
-    """Change the DatabaseCluster, whose resyncs are far away: they would count."""
+    """Apply the DatabaseCluster, with resyncs so rare that few of them are counted."""
     spec = {"resyncInterval": f"{DAY_SECONDS}s", **spec}
     bench.bed.kubectl.apply(documents(database_cluster(NAMESPACE, **spec)))
 

@@ -8,10 +8,8 @@ from typing import Any, Final
 from tests.cluster.items import IN_DATABASE, IN_SCHEMA, SCHEMA
 from tests.cluster.objects import database, database_role, password_secret
 
-# Of each login: CREATE ROLE, GRANT to our login, COMMENT, and GRANT on the database and
-# on the schema.
+# As the floor sends them.
 _STATEMENTS_OF_A_LOGIN: Final = 5
-# CREATE DATABASE, COMMENT, REVOKE from PUBLIC, ALTER DATABASE, CREATE SCHEMA.
 _STATEMENTS_OF_A_DATABASE: Final = 5
 
 

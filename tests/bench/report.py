@@ -50,7 +50,8 @@ Values = Sequence[float]
 class Unit:
     """By what a cost is divided, and what the floor writes for one.
 
-    With each write to the API server comes an Event.
+    With each write to the API server comes an Event. These are not counted: the floor
+    writes them whatever happens.
     """
 
     name: str
