@@ -286,18 +286,6 @@ class Dependencies:
 
 
 @dataclass(frozen=True, slots=True)
-class RowSecurity:
-    """What goes with a role of the row security policies of one database.
-
-    `dropped` is the number of policies that name it alone. `loosened` is how many
-    restrictive ones hold for other roles because these are members of it.
-    """
-
-    dropped: int
-    loosened: int
-
-
-@dataclass(frozen=True, slots=True)
 class Pending:
     """A part of a spec that is not true yet: where, why, and what to do."""
 

@@ -23,8 +23,7 @@ from pg_operator.postgres.fence import Fence
 from pg_operator.postgres.translate import translate
 
 CONCURRENT_CREATIONS: Final = 2
-# Seconds that we wait for a sign of life.
-SHORTEST_STATEMENT: Final = 10.0
+# Seconds.
 JUST_NOW: Final = 1.0
 LOGIN_TRIGGERS: Final = 170000
 TRANSACTION_TIMEOUT: Final = 170000
@@ -195,7 +194,7 @@ class ServerConnections:
         self._check_open()
         while idle := self._newest(database):
             self._idle.remove(idle)
-            if _was_alive_just_now(idle) or await _is_alive(idle.connection):
+            if _was_alive_just_now(idle) or await idle.connection.is_alive():
                 return idle.connection
         while self._made > self._max_connections:
             if self._idle:
@@ -298,14 +297,3 @@ def _was_alive_just_now(idle: _Idle) -> bool:
     """Tell whether asking would find out no more than the next statement does."""
     now = asyncio.get_running_loop().time()
     return now - idle.since < JUST_NOW and not idle.connection.has_heard()
-
-
-async def _is_alive(connection: Connection) -> bool:
-    """Tell whether the server still knows an idle connection."""
-    try:
-        with connection.waiting_for(SHORTEST_STATEMENT):
-            await connection.execute("SELECT")
-    except psycopg.Error:
-        await connection.close()
-        return False
-    return True

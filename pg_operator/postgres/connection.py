@@ -26,6 +26,8 @@ from pg_operator.postgres.translate import translate, translate_connect
 # Seconds. The server ends a statement after 30 (statement_timeout), if it can: one that
 # is frozen, or whose storage hangs, does not, while its network says that all is well.
 PATIENCE: Final = 45.0
+# For a sign of life.
+SHORTEST_STATEMENT: Final = 10.0
 CHECK_INTERVAL: Final = 0.1  # psycopg's own
 END_SECONDS: Final = 1.0
 # How often a session reads the same before its server is to keep the plan: to make one
@@ -119,6 +121,16 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
         poll = select.poll()
         poll.register(self.pgconn.socket, select.POLLIN)
         return bool(poll.poll(0))
+
+    async def is_alive(self) -> bool:
+        """Tell whether the server still knows it while idle; if not, it is closed."""
+        try:
+            with self.waiting_for(SHORTEST_STATEMENT):
+                await self.execute("SELECT")
+        except psycopg.Error:
+            await self.close()
+            return False
+        return True
 
     def hang_up(self) -> None:
         """End it without a word; who waits for an answer hears of it at once."""

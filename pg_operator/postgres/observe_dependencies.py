@@ -1,9 +1,10 @@
 """Reads what depends on a role, and what keeps a database from being dropped."""
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Final
 
-from pg_operator.plan.state import Dependencies, RowSecurity
+from pg_operator.plan.state import Dependencies
 from pg_operator.postgres.connection import Connection
 from pg_operator.postgres.rows import read_bounded, read_often, read_rows
 
@@ -129,6 +130,18 @@ def _dependencies(rows: Iterable[tuple[str, bool, bool, bool]]) -> Dependencies:
         frozenset(owned),
         frozenset(policies_in),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RowSecurity:
+    """What goes with a role of the row security policies of one database.
+
+    `dropped` is the number of policies that name it alone. `loosened` is how many
+    restrictive ones hold for other roles because these are members of it.
+    """
+
+    dropped: int
+    loosened: int
 
 
 async def observe_row_security(connection: Connection, role: str) -> RowSecurity:

@@ -14,7 +14,6 @@ from pg_operator.plan.state import DatabaseState, Mark, Pending
 from pg_operator.postgres.apply import apply
 from pg_operator.reconcilers.context import Context
 from pg_operator.reconcilers.database_planning import (
-    observe_shared_database,
     plan_database,
 )
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome
@@ -28,6 +27,7 @@ from pg_operator.reconcilers.progress import (
     warn_once,
 )
 from pg_operator.reconcilers.service import reconcile_service
+from pg_operator.reconcilers.shared import observe_shared_database
 from pg_operator.reconcilers.witness import mark_restored
 
 CREATED: Final = frozenset({Ownership.ABSENT, Ownership.UNFINISHED})

@@ -1,6 +1,6 @@
 """What a Database comes to on its server as it is: looked up, judged, and planned."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pg_operator.api.conditions import Reason
@@ -16,7 +16,6 @@ from pg_operator.plan.operations import DropDatabase
 from pg_operator.plan.parameters import Parameters, judge_parameters
 from pg_operator.plan.policies import Ownership
 from pg_operator.plan.state import UNSET, DatabaseState, Pending
-from pg_operator.postgres.observe_databases import observe_databases
 from pg_operator.postgres.observe_extensions import observe_trusted
 from pg_operator.postgres.observe_parameters import observe_parameter_contexts
 from pg_operator.reconcilers.context import Context, claimant_of
@@ -33,6 +32,7 @@ from pg_operator.reconcilers.reach import check_allowed, find_cluster
 from pg_operator.reconcilers.references import link_to
 from pg_operator.reconcilers.role_references import resolve_roles
 from pg_operator.reconcilers.servers import Link
+from pg_operator.reconcilers.shared import observe_shared_database
 from pg_operator.reconcilers.templates import check_creation
 
 
@@ -114,28 +114,6 @@ def _check_finish_of_drop(spec: DatabaseSpec, owned: Ownership) -> None:
             "Delete, and it is made anew",
             requeue_after=LOOK_AGAIN,
         )
-
-
-async def observe_shared_database(
-    context: Context, link: Link, name: str
-) -> DatabaseState:
-    """Observe a database from outside."""
-    states = await observe_shared_databases(context, link, [name])
-    return context.witness.see(link.server, states[name])
-
-
-async def observe_shared_databases(
-    context: Context, link: Link, names: Collection[str]
-) -> dict[str, DatabaseState]:
-    """Observe databases from outside, by whoever's marks."""
-    survey = context.survey
-    known = {} if survey is None else await survey.databases(link, names)
-    if unknown := [name for name in names if name not in known]:
-        async with link.connections.session() as connection:
-            known |= await observe_databases(
-                connection, unknown, keyring=context.keyring
-            )
-    return {name: known[name] for name in names}
 
 
 async def _desire(

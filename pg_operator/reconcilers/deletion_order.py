@@ -6,12 +6,12 @@ from typing import Final
 from pg_operator.api.conditions import Reason
 from pg_operator.plan.state import Dependencies
 from pg_operator.reconcilers.context import Context
-from pg_operator.reconcilers.database_planning import observe_shared_database
 from pg_operator.reconcilers.outcome import Object, is_deleting, key_of
 from pg_operator.reconcilers.ownership import ownership_of
 from pg_operator.reconcilers.pause import find_pause
 from pg_operator.reconcilers.progress import Blocked
 from pg_operator.reconcilers.servers import Link
+from pg_operator.reconcilers.shared import observe_shared_database
 
 DATABASES_MAY_FOLLOW: Final = timedelta(seconds=10)
 

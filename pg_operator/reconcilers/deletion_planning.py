@@ -25,17 +25,16 @@ from pg_operator.postgres.observe_dependencies import (
     observe_is_plain,
 )
 from pg_operator.reconcilers.context import RELEASE_ANNOTATION, Context, claimant_of
-from pg_operator.reconcilers.database_planning import observe_shared_database
 from pg_operator.reconcilers.deletion_order import await_databases
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome
 from pg_operator.reconcilers.ownership import ownership_of
 from pg_operator.reconcilers.progress import Blocked
 from pg_operator.reconcilers.reach import find_cluster
 from pg_operator.reconcilers.references import link_to
-from pg_operator.reconcilers.role_planning import observe_shared_role
 from pg_operator.reconcilers.role_references import declared_by
 from pg_operator.reconcilers.row_security import lost_policies
 from pg_operator.reconcilers.servers import Link
+from pg_operator.reconcilers.shared import observe_shared_database, observe_shared_role
 
 DELETE_AGAIN: Final = timedelta(seconds=5)
 DATABASE_POLICIES: Final[Mapping[Any, DatabasePolicy]] = {"Delete": "Delete"}

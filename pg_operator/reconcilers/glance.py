@@ -37,7 +37,10 @@ class Glances:
         self._surveys: dict[str, Survey] = {}
 
     def add(self, key: Key) -> None:
-        """Let a key have such a look, by what is there from now on."""
+        """Let a key have such a look, by what is there from now on.
+
+        It is read together with what the others need, hence all of it anew.
+        """
         self._keys.add(key)
         self._surveys.clear()
 
@@ -47,8 +50,6 @@ class Glances:
 
     def take(self, key: Key) -> bool:
         """Tell whether a key is to be looked at so, now."""
-        if not self._keys:
-            self._surveys.clear()  # the last such look is over, or under way with it
         is_due = key in self._keys
         self._keys.discard(key)
         return is_due
@@ -68,6 +69,9 @@ class Glances:
             return await self._shows_nothing(context, key, obj)
         except Blocked:
             return False
+        finally:
+            if not self._keys:
+                self._surveys.clear()  # who still looks has the one that it needs
 
     async def _shows_nothing(self, context: Context, key: Key, obj: Object) -> bool:
         name = obj["spec"]["databaseClusterRef"]["name"]

@@ -10,7 +10,6 @@ from pg_operator.plan.policies import is_same
 from pg_operator.plan.scope import databases, hold
 from pg_operator.plan.state import DatabaseState, Mark, Pending
 from pg_operator.reconcilers.context import Context
-from pg_operator.reconcilers.database_planning import observe_shared_databases
 from pg_operator.reconcilers.outcome import Key
 from pg_operator.reconcilers.reach import (
     OPEN_SCHEMAS,
@@ -20,6 +19,7 @@ from pg_operator.reconcilers.reach import (
     why_not_in_schema,
 )
 from pg_operator.reconcilers.servers import Link
+from pg_operator.reconcilers.shared import observe_shared_databases
 
 
 @dataclass(frozen=True, slots=True)

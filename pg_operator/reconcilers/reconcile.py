@@ -112,27 +112,16 @@ class Reconcilers:
         obj = self._context.objects.get(key)
         if obj is None:
             return await self._forget(key)
-        outcome = await self._rightly(key, obj, glances=glances)
+        try:
+            outcome = await self._reconcile(key, obj, glances=glances)
+        except NamespaceTerminating:
+            raise
+        except Forbidden as error:
+            outcome = _forbidden(obj, error)
         if "plan" in obj.get("status", {}) and "plan" not in outcome.status:
             # It is of a moment when somebody asked for it.
             return replace(outcome, status={**outcome.status, "plan": None})
         return outcome
-
-    async def _rightly(
-        self, key: Key, obj: Object, *, glances: Glances | None
-    ) -> Outcome:
-        """Do it, or say which right on the API server is lacking."""
-        try:
-            return await self._reconcile(key, obj, glances=glances)
-        except NamespaceTerminating:
-            raise
-        except Forbidden as error:
-            blocked = Blocked(
-                Reason.FORBIDDEN,
-                f"the API server refuses the operator a right that it needs: {error}; "
-                "compare its ClusterRoles with those of config/rbac",
-            )
-            return replace(blocked.outcome(obj), retry=True)
 
     async def _reconcile(
         self, key: Key, obj: Object, *, glances: Glances | None
@@ -262,6 +251,16 @@ class Reconcilers:
         if is_deleting(obj):
             blocked = deletion_blocked(blocked.message)
         return replace(blocked.outcome(obj), retry=True)
+
+
+def _forbidden(obj: Object, error: Forbidden) -> Outcome:
+    """Say which right on the API server is lacking."""
+    blocked = Blocked(
+        Reason.FORBIDDEN,
+        f"the API server refuses the operator a right that it needs: {error}; "
+        "compare its ClusterRoles with those of config/rbac",
+    )
+    return replace(blocked.outcome(obj), retry=True)
 
 
 def wake_objects(

@@ -32,9 +32,9 @@ from pg_operator.reconcilers.progress import (
 from pg_operator.reconcilers.role_planning import (
     FoundRole,
     find_role,
-    observe_shared_role,
     plan_role,
 )
+from pg_operator.reconcilers.shared import observe_shared_role
 from pg_operator.reconcilers.witness import mark_restored
 
 MOST_PENDING_SHOWN: Final = 64

@@ -35,7 +35,7 @@ from pg_operator.reconcilers.reach import check_allowed, find_cluster
 from pg_operator.reconcilers.references import link_to
 from pg_operator.reconcilers.role_properties import resolve_properties
 from pg_operator.reconcilers.servers import Link
-from pg_operator.reconcilers.survey import observe_shared_roles
+from pg_operator.reconcilers.shared import observe_shared_role
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,17 +197,3 @@ async def plan_role(
         resolved = replace(resolved, grants=resolved.grants & observed.grants)
         return RolePlan(diff_taking(desired, observed), resolved, observed.mark)
     return RolePlan(diff(desired, observed), resolved, desired.mark)
-
-
-async def observe_shared_role(
-    context: Context, link: Link, name: str
-) -> tuple[RoleState, Dependencies]:
-    """Observe a role from outside: its row, its mark, and where it is entangled."""
-    survey = context.survey
-    known = None if survey is None else await survey.role(link, name)
-    if known is None:
-        known = (await observe_shared_roles(link, [name], keyring=context.keyring))[
-            name
-        ]
-    observed, dependencies = known
-    return context.witness.see(link.server, observed), dependencies

@@ -97,15 +97,15 @@ class Backlog(Generic[K]):
         return tuple(self._placed)
 
     @property
-    def is_settled(self) -> bool:
+    def is_idle(self) -> bool:
         """Tell whether nothing waits or runs, and nothing that failed is left to do."""
         return not (self._placed or self._running or self._failures)
 
     def is_resting(self, key: K) -> bool:
         """Tell whether nothing is left to do of a key but an unhurried look in time."""
-        is_at_work = key in self._placed or key in self._running
-        is_due = not self._due.get(key, _NEVER).unhurried
-        return not (is_at_work or is_due or key in self._failures)
+        if key in self._placed or key in self._running:
+            return False
+        return self._due.get(key, _NEVER).unhurried
 
     @property
     def running(self) -> frozenset[K]:

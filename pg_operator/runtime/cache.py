@@ -214,6 +214,11 @@ def service_of(obj: Object) -> str:
     return obj.get("spec", {}).get("databaseServiceName") or ""
 
 
+def follows(role: Object) -> bool:
+    """Tell whether a role has permissions on all that there is, and will be."""
+    return any(map(_has_wildcard, role["spec"].get("permissions") or ()))
+
+
 def _databases(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The databases that a role depends on, and how."""
     for permission in spec.get("permissions") or ():

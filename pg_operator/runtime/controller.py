@@ -3,9 +3,7 @@
 import asyncio
 import logging
 import signal
-import socket
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -70,7 +68,10 @@ async def run(
         await Kubernetes.from_environment() as kubernetes,
         await Transport.from_environment() as leases,
     ):
-        elector = _elector(leases, settings) if settings.leader_elect else None
+        lock = LeaseLock(
+            leases, namespace=settings.reconcilers.namespace, name=LEASE_NAME
+        )
+        elector = Elector.of_process(lock) if settings.leader_elect else None
         controller = Controller(settings, kubernetes, Metrics(registry), elector)
         async with serve_health(
             address=settings.health_address,
@@ -79,16 +80,6 @@ async def run(
             is_ready=controller.is_ready,
         ):
             await controller.run(stop)
-
-
-def _elector(leases: Transport, settings: ControllerSettings) -> Elector:
-    namespace = settings.reconcilers.namespace
-    return Elector(
-        LeaseLock(leases, namespace=namespace, name=LEASE_NAME),
-        # In a pod the host's name is the pod's, which alone may come again.
-        identity=f"{socket.gethostname()}_{uuid.uuid4()}",
-        clock=lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
-    )
 
 
 class Controller:
@@ -126,7 +117,12 @@ class Controller:
             on_add=metrics.added,
             on_retry=metrics.retried,
         )
-        self._looks = Looks(self._queue)
+        self._looks = Looks(
+            self._queue,
+            cache=self._cache,
+            limits=self._limits,
+            now=lambda: datetime.now(UTC),
+        )
         self._feed = Feed(
             self._cache,
             wake=self._looks.wake,
@@ -216,7 +212,7 @@ class Controller:
                 keeping = group.create_task(elector.keep())
                 await self._lead()
                 keeping.cancel()
-            if self._queue.is_settled:
+            if self._queue.is_idle:
                 settled_by = VERSION
         finally:
             await elector.release(settled_by=settled_by)
@@ -251,11 +247,11 @@ class Controller:
             await reconcilers.close()
 
     async def _work(self, worker: Worker) -> None:
-        """Give every key its turn until the queue is closed and the last is done."""
+        """Run every key until the queue is closed and the last is done."""
         self._is_working = True
-        async with asyncio.TaskGroup() as turns:
+        async with asyncio.TaskGroup() as runs:
             while (key := await self._queue.get()) is not None:
-                turns.create_task(worker.work(key))
+                runs.create_task(worker.work(key))
 
     def _reconcile(self, reconcilers: Reconcilers, key: Key) -> Awaitable[Outcome]:
         """Look at a key that was taken from the queue."""

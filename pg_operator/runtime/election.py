@@ -8,8 +8,11 @@ nobody compares times of two machines.
 
 import asyncio
 import logging
+import socket
+import time
+import uuid
 from collections.abc import Awaitable, Callable
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn, Protocol, Self
 
 from pg_operator.kube.errors import Conflict, KubernetesError, NotFound
 from pg_operator.kube.lease import Lease
@@ -82,6 +85,16 @@ class Elector:
     def is_leading(self) -> bool:
         """Tell whether nobody else can have taken over yet."""
         return self._clock() < self._renewed_at + RENEW_SECONDS
+
+    @classmethod
+    def of_process(cls, lock: Lock) -> Self:
+        """Return this process's candidate."""
+        return cls(
+            lock,
+            # In a pod the host's name is the pod's, which alone may come again.
+            identity=f"{socket.gethostname()}_{uuid.uuid4()}",
+            clock=lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+        )
 
     async def acquire(self) -> str:
         """Wait until this process leads; return the `settled_by` of who led before.

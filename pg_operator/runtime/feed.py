@@ -7,7 +7,7 @@ from pg_operator.runtime.cache import Cache, Change
 from pg_operator.runtime.slim import CachedKind
 from pg_operator.runtime.wakes import (
     creator_wakes,
-    is_of_rules,
+    outside_wakes,
     secret_wakes,
     wakes,
 )
@@ -72,7 +72,8 @@ class Feed:
         metadata = (change.new or change.old or {})["metadata"]
         itself = change.kind, metadata.get("namespace", ""), metadata["name"]
         waited_alone = change.kind in {"Database", "DatabaseRole"}
-        outside = is_of_rules(change)
+        outside = outside_wakes(change, self._cache)
         # In an order of its own: a set of keys has another one in every process.
         for key in sorted(wakes(change, self._cache)):
-            self._wake(key, ahead=waited_alone and key != itself, outside=outside)
+            ahead = waited_alone and key != itself
+            self._wake(key, ahead=ahead, outside=key in outside)

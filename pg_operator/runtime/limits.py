@@ -15,7 +15,7 @@ DEFAULT_CONNECTIONS: Final = int(
     DatabaseClusterSpec.model_fields["max_connections"].default
 )
 CONNECTIONS_OF_A_KEY: Final = 2
-# Of the resync interval: who was looked at less than that before its turn waits for the
+# Of the resync interval: who was looked at less than that before its slot waits for the
 # next one.
 LEAST_REST: Final = 0.2
 # The group of keys that belong to no server: probes, and objects that are gone.
@@ -78,18 +78,18 @@ class Limits:
     def until_resync(self, key: Key, *, now: float) -> float:
         """Return in how many seconds an object that is looked at `now` is so again.
 
-        `now` is the time in seconds, by which turns come whoever leads. Those that work
+        `now` is the time in seconds, by which slots come whoever leads. Those that work
         in one database come together, so that it is entered once.
         """
         interval = self._resync_interval(key)
-        return _next_turn(
+        return _until_slot(
             self.place_of(key), now=now, least=LEAST_REST * interval, every=interval
         )
 
     def until_entered(self, key: Key, *, now: float) -> float:
         """Return in how many seconds one is to be looked at that rests already."""
         interval = self._resync_interval(key)
-        return _next_turn(self.place_of(key), now=now, least=0, every=interval)
+        return _until_slot(self.place_of(key), now=now, least=0, every=interval)
 
     def spread(self, wait: timedelta) -> timedelta:
         """Keep what waits for the same thing from coming back at the same moment."""
@@ -111,11 +111,11 @@ class Limits:
         return spec
 
 
-def _next_turn(place: Hashable, *, now: float, least: float, every: float) -> float:
-    """Return in how many seconds it is a place's turn, which comes `every` so many.
+def _until_slot(place: Hashable, *, now: float, least: float, every: float) -> float:
+    """Return in how many seconds a place's slot begins, one `every` so many.
 
     It is the first one `least` seconds from `now` or later. What is at one place has
-    its turns together, whenever it was at work last, and places have theirs at
+    its slots together, whenever it was at work last, and places have theirs at
     different moments.
     """
     phase = zlib.crc32(repr(place).encode()) / 2**32

@@ -41,9 +41,9 @@ class WorkQueue(Generic[K]):
         return set(self._backlog.queued)
 
     @property
-    def is_settled(self) -> bool:
+    def is_idle(self) -> bool:
         """Tell whether nothing is left to do, before or after a wait for a retry."""
-        return self._backlog.is_settled
+        return self._backlog.is_idle
 
     def is_resting(self, key: K) -> bool:
         """Tell whether nothing is left to do of a key but an unhurried look in time."""

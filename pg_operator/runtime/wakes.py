@@ -11,6 +11,7 @@ from pg_operator.runtime.cache import (
     Change,
     cluster_of,
     creates_in,
+    follows,
     groups_of,
     service_of,
 )
@@ -57,16 +58,20 @@ def wakes(change: Change, cache: Cache) -> set[Key]:
     return itself | (others - {key_of(change.kind, _sides(change)[0])})
 
 
-def is_of_rules(change: Change) -> bool:
-    """Tell whether other rules of a DatabaseCluster are all that a change is about.
+def outside_wakes(change: Change, cache: Cache) -> set[Key]:
+    """Return those of `wakes` for whom a look from outside will do.
 
-    What is as its objects declare remains so, inside of databases too, and who breaks a
-    rule now is found without a look there.
+    Other rules of a DatabaseCluster leave true what its objects declare, inside of
+    databases too, and who breaks one now is found without a look there. Not so who has
+    permissions on all that will be: that goes by who creates it, of other objects.
     """
-    if change.kind != "DatabaseCluster" or change.old is None or change.new is None:
-        return False
     views = (_uid, is_deleting, _annotations, _server, _without_rules)
-    return not any(_differ(change, view) for view in views)
+    if change.kind != "DatabaseCluster" or any(_differ(change, one) for one in views):
+        return set()
+    cluster = _name(change)
+    roles = cache.of_cluster("DatabaseRole", cluster)
+    followers = {key_of("DatabaseRole", role) for role in roles if follows(role)}
+    return {*_found(cache, _OBJECT_KINDS, "cluster", cluster)} - followers
 
 
 def creator_wakes(
@@ -124,7 +129,7 @@ def _of_database(change: Change, cache: Cache) -> Iterator[Key]:
             yield from _found(cache, ("DatabaseRole",), "terminating", place[0])
             yield from _found(cache, ("Database",), "named", *place)
             yield from _found(cache, ("Database",), "template", *place)
-    if _differ(change, _settled):
+    if _differ(change, _reconciled):
         # Its owners may be others now, and so who creates objects in its schemas.
         side = _sides(change)[0]
         yield from _followers(cluster_of(side), [_server_name(side)], cache)
@@ -145,7 +150,7 @@ def _of_role(change: Change, cache: Cache) -> Iterator[Key]:
             yield from _found(cache, ("DatabaseRole",), "named", *place)
         if is_edited or _differ(change, _oid):
             yield from _found(cache, _OBJECT_KINDS, "names-role", *place)
-    if _differ(change, _settled):
+    if _differ(change, _reconciled):
         # Who was granted everything in a schema is, on what this one will create.
         sides = _sides(change)
         databases = frozenset().union(*(_creates_in(side, cache) for side in sides))
@@ -255,10 +260,19 @@ def _oid(role: Object) -> object:
     return role.get("status", {}).get("oid")
 
 
-def _settled(obj: Object) -> tuple[object, ...]:
-    """What an object's status says once its spec is true."""
+def _reconciled(obj: Object) -> tuple[object, ...]:
+    """What an object's status says once its spec is true, and until then of it."""
     status = obj.get("status", {})
-    return _condition(status, "Ready"), status.get("observedGeneration")
+    ready = _condition(status, "Ready")
+    return ready, status.get("observedGeneration"), _pending(status)
+
+
+def _pending(status: Mapping[str, Any]) -> object:
+    """What is not true yet of an object that is not Ready, or not all of it."""
+    for condition in status.get("conditions", ()):
+        if condition.get("type") == "Ready" and condition.get("status") != "True":
+            return condition.get("message")
+    return None
 
 
 def _readiness(database: Object) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""One key's turn: finalizer, reconcile, status, events, and when to look again."""
+"""One key's run: finalizer, reconcile, status, events, and when to look again."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -55,9 +55,9 @@ class Poster(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Gives keys their turns: one at a time for a key, any number for different ones.
+    """Runs keys: one run at a time for a key, any number for different ones.
 
-    `now` is asked for the time, which a status shows and turns go by: it is the same
+    `now` is asked for the time, which a status shows and resyncs go by: it is the same
     for whoever leads next.
     """
 
@@ -72,11 +72,11 @@ class Worker:
     now: Callable[[], datetime]
 
     async def work(self, key: Key) -> None:
-        """Give a key that was taken from the queue its turn; never raises."""
+        """Run a key that was taken from the queue; never raises."""
         current_object.set(str(key))
         with self.metrics.timed(key):
             try:
-                result = await self._turn(key)
+                result = await self._run(key)
             except KubernetesError as error:
                 asked = error.retry_after if isinstance(error, TooManyRequests) else 0
                 result, delay = "error", self.queue.retry(key, at_least=asked or 0)
@@ -88,7 +88,7 @@ class Worker:
                 self.queue.done(key)
         self.metrics.reconciled(key, result)
 
-    async def _turn(self, key: Key) -> str:
+    async def _run(self, key: Key) -> str:
         """Reconcile a key and carry the outcome out; return a word for the metrics."""
         obj = self.cache.get(key)
         if obj is not None and FINALIZER not in _finalizers(obj):
@@ -99,14 +99,17 @@ class Worker:
                 return "success"
         # From here to the first wait of `reconcile` nothing else runs, so that it
         # works on this very object.
+        begun = self.now()
         outcome = await self.reconcile(key)
         if obj is None:
             self.queue.forget(key)
             return "success"
         if outcome.is_settled:
             self.queue.forget(key)
-            wait = self.limits.until_entered(key, now=self.now().timestamp())
-            self.queue.add_after(key, wait, unhurried=True)
+            # Since it began: its slot may have come meanwhile.
+            slot = self.limits.until_entered(key, now=begun.timestamp())
+            passed = (self.now() - begun).total_seconds()
+            self.queue.add_after(key, max(0.0, slot - passed), unhurried=True)
             return "success"
         if outcome.release:
             await self._set_finalizers(key, obj, _released)

@@ -126,7 +126,9 @@ class Process:
         )
         self._limits = limits
         self._queue = WorkQueue(self._backlog, clock=lambda: self._time)
-        self._looks = Looks(self._queue)
+        self._looks = Looks(
+            self._queue, cache=self._cache, limits=limits, now=self._now
+        )
         self._feed = Feed(
             self._cache, wake=self._looks.wake, operator_namespace=OPERATOR
         )
@@ -147,11 +149,13 @@ class Process:
             feed=self._feed,
             queue=self._queue,
             limits=self._limits,
-            reconcile=reconcilers.reconcile,
+            reconcile=lambda key: reconcilers.reconcile(
+                key, glances=self._looks.of(key)
+            ),
             kubernetes=self._api,
             events=Events(self._api),
             metrics=Metrics(CollectorRegistry()),
-            now=lambda: datetime.now(UTC),
+            now=self._now,
         )
         try:
             for _ in range(MOST_TURNS):
@@ -162,6 +166,9 @@ class Process:
         finally:
             await reconcilers.close()
         pytest.fail(f"no rest after {MOST_TURNS} turns: {self._backlog.queued}")
+
+    def _now(self) -> datetime:
+        return datetime.now(UTC)
 
     def _next(self) -> Key | None:
         """Return what is to be worked on next; what waits need not wait."""

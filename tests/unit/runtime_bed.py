@@ -197,7 +197,9 @@ class Bed:
             jitter=lambda: 1.0,
         )
         self.queue = WorkQueue(self.backlog, clock=self.clock)
-        self.looks = Looks(self.queue)
+        self.looks = Looks(
+            self.queue, cache=self.cache, limits=self.limits, now=self.now
+        )
         self.feed = Feed(
             self.cache, wake=self.looks.wake, operator_namespace="operators"
         )
@@ -210,8 +212,12 @@ class Bed:
             kubernetes=self.server,
             events=self.events,
             metrics=Metrics(self.registry),
-            now=lambda: self.began + timedelta(seconds=self.clock.time),
+            now=self.now,
         )
+
+    def now(self) -> datetime:
+        """Return the time."""
+        return self.began + timedelta(seconds=self.clock.time)
 
     def store(self, kind: Kind, obj: Json) -> Key:
         """Put an object into the API server, and have the watch tell of it."""

@@ -272,18 +272,18 @@ def test_one_keys_failures_do_not_slow_another() -> None:
     assert backlog.retry(("a", 2), now=0) == 1
 
 
-def test_queue_is_settled_when_nothing_waits_runs_or_failed() -> None:
+def test_queue_is_idle_when_nothing_waits_runs_or_failed() -> None:
     backlog = a_backlog()
     backlog.add(("a", 1))
-    assert not backlog.is_settled
+    assert not backlog.is_idle
     backlog.take()
-    assert not backlog.is_settled
+    assert not backlog.is_idle
     backlog.retry(("a", 1), now=0)
     backlog.done(("a", 1))
-    assert not backlog.is_settled
+    assert not backlog.is_idle
     backlog.forget(("a", 1))
     backlog.add_after(("a", 1), 600, now=0)
-    assert backlog.is_settled
+    assert backlog.is_idle
 
 
 def test_delayed_key_runs_at_its_earliest_moment() -> None:
@@ -492,7 +492,7 @@ class QueueLaws(RuleBasedStateMachine):
             for _ in range(CAPACITY):
                 self.take()
         assert not self.owed
-        assert self.backlog.is_settled
+        assert self.backlog.is_idle
 
     def _is_blocked(self, key: Key) -> bool:
         beside = [other for other in self.running if other[0] == key[0]]

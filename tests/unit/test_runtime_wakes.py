@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from pg_operator.api.specs import GROUP
+from pg_operator.api.specs import GROUP, DatabaseClusterSpec
 from pg_operator.reconcilers.outcome import Key
 from pg_operator.runtime.cache import Cache, Change
 from pg_operator.runtime.feed import Feed
 from pg_operator.runtime.slim import CachedKind
-from pg_operator.runtime.wakes import creator_wakes, is_of_rules, secret_wakes, wakes
+from pg_operator.runtime.wakes import creator_wakes, outside_wakes, secret_wakes, wakes
 from tests.unit.runtime_bed import (
     a_cluster,
     a_database,
@@ -169,31 +169,52 @@ def test_cluster_edit_wakes_itself_and_its_objects(cache: Cache, edit: Json) -> 
     assert woken == ON_MAIN | {cluster_key()}
 
 
-def change_of_cluster(cache: Cache, edit: Json) -> Change:
+def change_of_cluster(cache: Cache, spec: Json, **metadata: Any) -> Change:
     cluster = a_cluster()
-    spec = cluster["spec"] | edit.pop("spec", {})
-    change = cache.put("DatabaseCluster", changed({**cluster, "spec": spec}, **edit))
+    edited = {**cluster, "spec": cluster["spec"] | spec}
+    change = cache.put("DatabaseCluster", changed(edited, generation=2, **metadata))
     assert change is not None
     return change
 
 
-@pytest.mark.parametrize(
-    "rule",
-    [{"namePrefix": "shop"}, {"allowedOwners": ["crew"]}, {"resyncInterval": "1h"}],
-    ids=str,
-)
+FIELDS = {str(field.alias) for field in DatabaseClusterSpec.model_fields.values()}
+RULES = {"namePrefix", "resyncInterval"} | {
+    name for name in FIELDS if name.startswith("allowed")
+}
+
+
+@pytest.mark.parametrize("field", sorted(RULES))
 def test_other_rules_of_a_cluster_leave_what_is_inside(
-    cache: Cache, rule: Json
+    cache: Cache, field: str
 ) -> None:
-    assert is_of_rules(change_of_cluster(cache, {"generation": 2, "spec": rule}))
+    change = change_of_cluster(cache, {field: {"name": "other"}})
+    assert outside_wakes(change, cache) == ON_MAIN
+
+
+@pytest.mark.parametrize("field", sorted(FIELDS - RULES))
+def test_other_fields_of_a_cluster_may_concern_what_is_inside(
+    cache: Cache, field: str
+) -> None:
+    edit = {"namePrefix": "shop", field: {"name": "other"}}
+    assert outside_wakes(change_of_cluster(cache, edit), cache) == set()
+
+
+def test_who_has_privileges_on_all_there_will_be_goes_by_rules_for_others(
+    cache: Cache,
+) -> None:
+    tables = [{"name": "*", "privileges": ["SELECT"]}]
+    everything = {"database": "orders", "schemas": [{"name": "app", "tables": tables}]}
+    follower = a_role("follower")
+    follower["spec"]["permissions"] = [everything]
+    cache.put("DatabaseRole", follower)
+    change = change_of_cluster(cache, {"allowedOwners": ["crew"]})
+    assert role_key("follower") in wakes(change, cache)
+    assert outside_wakes(change, cache) == ON_MAIN
 
 
 @pytest.mark.parametrize(
     "edit",
     [
-        pytest.param({"spec": {"connection": {"name": "other"}}}, id="connection"),
-        pytest.param({"spec": {"ownerId": "other"}}, id="owner-id"),
-        pytest.param({"spec": {"adoption": {"policy": "Never"}}}, id="adoption"),
         pytest.param({"annotations": {f"{GROUP}/reconcile": "Plan"}}, id="pause"),
         pytest.param({"status": {"server": {"versionNum": 1}}}, id="server"),
         pytest.param({"deletionTimestamp": DELETED_AT}, id="deletion"),
@@ -203,15 +224,36 @@ def test_other_rules_of_a_cluster_leave_what_is_inside(
 def test_what_else_changes_of_a_cluster_may_concern_what_is_inside(
     cache: Cache, edit: Json
 ) -> None:
-    told = {"generation": 2, "spec": {"namePrefix": "shop"}}
-    told["spec"] |= edit.pop("spec", {})
-    assert not is_of_rules(change_of_cluster(cache, told | edit))
+    change = change_of_cluster(cache, {"namePrefix": "shop"}, **edit)
+    assert outside_wakes(change, cache) == set()
+
+
+@pytest.mark.parametrize(
+    ("spec", "is_outside"),
+    [({"namePrefix": "shop"}, True), ({"ownerId": "other"}, False)],
+    ids=["rules", "owner-id"],
+)
+def test_feed_has_objects_looked_at_from_outside_for_other_rules_only(
+    cache: Cache, spec: Json, *, is_outside: bool
+) -> None:
+    woken: dict[Key, bool] = {}
+
+    def wake(key: Key, *, ahead: bool = False, outside: bool = False) -> None:
+        assert not ahead
+        woken[key] = outside
+
+    cluster = a_cluster()
+    edited = {**cluster, "spec": cluster["spec"] | spec}
+    feed = Feed(cache, wake=wake, operator_namespace="operators")
+    feed.event("DatabaseCluster", "MODIFIED", changed(edited, generation=2))
+    assert woken.pop(cluster_key()) is False
+    assert woken == dict.fromkeys(ON_MAIN, is_outside)
 
 
 def test_changes_of_others_may_concern_what_is_inside(cache: Cache) -> None:
     change = cache.put("DatabaseRole", changed(APP, generation=2))
     assert change is not None
-    assert not is_of_rules(change)
+    assert outside_wakes(change, cache) == set()
 
 
 def test_cluster_that_comes_or_goes_wakes_its_objects(cache: Cache) -> None:
@@ -279,6 +321,25 @@ def test_database_with_other_owners_wakes_who_is_granted_all_there_will_be(
     cache.put("Database", before)
     after = changed(before, status={**ready, "observedGeneration": 2})
     assert put(cache, "Database", after) == {role_key("reader", "depot")}
+
+
+def test_database_with_other_parts_pending_wakes_who_is_granted_all_there_will_be(
+    cache: Cache,
+) -> None:
+    """One of its owners may be let in while something else is still refused."""
+    reader = a_role("reader", namespace="depot")
+    tables = [{"name": "*", "privileges": ["SELECT"]}]
+    schemas = [{"name": "app", "tables": tables}]
+    reader["spec"]["permissions"] = [{"database": "orders", "schemas": schemas}]
+    cache.put("DatabaseRole", reader)
+    said = [
+        condition("Ready", "False", "PartiallyApplied", message)
+        for message in ("two parts are refused", "one part is refused")
+    ]
+    before = changed(ORDERS, status=said[0])
+    cache.put("Database", before)
+    woken = put(cache, "Database", changed(before, status=said[1]))
+    assert role_key("reader", "depot") in woken
 
 
 def test_role_that_may_create_wakes_those_who_are_granted_all_there_is(
