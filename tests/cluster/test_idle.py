@@ -54,7 +54,7 @@ class Size:
     params=[
         pytest.param(Size(10, 5, 1, connections=2, most=CONNECTIONS), id="10"),
         pytest.param(
-            Size(200, 30, 60, connections=4, most=CONNECTIONS + 1),
+            Size(200, 60, 60, connections=4, most=CONNECTIONS + 1),
             id="200",
             marks=(pytest.mark.slow, pytest.mark.timeout(1800)),
         ),
