@@ -14,6 +14,8 @@ from tests.bench.measure import AtOnce, Idle, Latency
 from tests.bench.usage import PROCESSES
 
 SYNCS = 50
+# From here on a whole number has digits enough.
+MANY = 1000
 
 
 def machine() -> str:
@@ -170,6 +172,6 @@ def spread(values: Sequence[float]) -> str:
 
 def _short(value: float) -> str:
     """Write a number with about three digits."""
-    if value == int(value) and abs(value) < 10_000:
-        return f"{value:.0f}"
+    if value == int(value) or value >= MANY:
+        return f"{value:,.0f}"
     return f"{value:.3f}" if value < 1 else f"{value:.3g}"
