@@ -66,6 +66,13 @@ async def delete(client: Client, dsn: str, orders: Sequence[Order]) -> float:
     return time.perf_counter() - begun
 
 
+def statements(order: Order) -> int:
+    """Return how many SQL statements make an order."""
+    of_database = *CREATE_DATABASE, *OPEN_DATABASE, *CREATE_SCHEMA
+    of_login = *CREATE_LOGIN, *GRANT_INSIDE
+    return len(of_database) + len(of_login) * len(order.logins)
+
+
 def create_in_sql(
     dsn: str, orders: Sequence[Order], *, connections: int
 ) -> list[float]:

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 from tests.bench.client import KINDS
 from tests.bench.cost import Cost
+from tests.bench.floor import statements
 from tests.bench.measure import Bench, Latency
 from tests.bench.orders import make_orders
 from tests.bench.report import (
@@ -63,7 +64,7 @@ def measure_items(
             units=Unit(
                 f"an item of {counts[-1]}",
                 counts[-1],
-                statements=order.statements,
+                statements=statements(order),
                 api_writes=len(KINDS),
             ),
         )
@@ -92,7 +93,7 @@ def measure_objects(progress: Progress, *, rounds: int, databases: int) -> str:
             units=Unit(
                 "an object",
                 databases + roles,
-                statements=order.statements / (1 + ROLES),
+                statements=statements(order) / (1 + ROLES),
                 api_writes=1,
             ),
         )

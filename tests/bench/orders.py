@@ -3,14 +3,10 @@
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from tests.cluster.items import IN_DATABASE, IN_SCHEMA, SCHEMA
 from tests.cluster.objects import database, database_role, password_secret
-
-# As the floor sends them.
-_STATEMENTS_OF_A_LOGIN: Final = 5
-_STATEMENTS_OF_A_DATABASE: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +39,6 @@ class Order:
     def database_name(self) -> str:
         """The name of the database on the server."""
         return self.name.replace("-", "_")
-
-    @property
-    def statements(self) -> int:
-        """How many SQL statements make it."""
-        of_logins = _STATEMENTS_OF_A_LOGIN * len(self.logins)
-        return _STATEMENTS_OF_A_DATABASE + of_logins
 
     def objects(self, cluster: str) -> tuple[dict[str, Any], ...]:
         """Return its objects, in an order in which people apply them."""
