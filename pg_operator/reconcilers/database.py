@@ -13,9 +13,7 @@ from pg_operator.plan.policies import Ownership
 from pg_operator.plan.state import DatabaseState, Mark, Pending
 from pg_operator.postgres.apply import apply
 from pg_operator.reconcilers.context import Context
-from pg_operator.reconcilers.database_planning import (
-    plan_database,
-)
+from pg_operator.reconcilers.database_planning import plan_database
 from pg_operator.reconcilers.outcome import Event, Key, Object, Outcome
 from pg_operator.reconcilers.progress import (
     LOOK_AGAIN,

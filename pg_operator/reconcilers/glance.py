@@ -1,8 +1,9 @@
 """A look from outside at what was settled; nobody enters a database.
 
 It is for the start of a controller after a leader that left all settled, and for other
-rules of a DatabaseCluster, where everything is looked at and nearly nothing changed. A
-session for each database would cost more than all the rest.
+rules of a DatabaseCluster, or another DSN to the same server, where everything is
+looked at and nearly nothing changed. A session for each database would cost more than
+all the rest.
 """
 
 from collections.abc import Collection, Iterable

@@ -29,11 +29,7 @@ from pg_operator.reconcilers.progress import (
     partially_applied,
     ready,
 )
-from pg_operator.reconcilers.role_planning import (
-    FoundRole,
-    find_role,
-    plan_role,
-)
+from pg_operator.reconcilers.role_planning import FoundRole, find_role, plan_role
 from pg_operator.reconcilers.shared import observe_shared_role
 from pg_operator.reconcilers.witness import mark_restored
 
