@@ -72,8 +72,9 @@ class Feed:
         metadata = (change.new or change.old or {})["metadata"]
         itself = change.kind, metadata.get("namespace", ""), metadata["name"]
         waited_alone = change.kind in {"Database", "DatabaseRole"}
-        outside = outside_wakes(change, self._cache)
+        woken = wakes(change, self._cache)
+        outside = outside_wakes(change, woken, self._cache)
         # In an order of its own: a set of keys has another one in every process.
-        for key in sorted(wakes(change, self._cache)):
+        for key in sorted(woken):
             ahead = waited_alone and key != itself
             self._wake(key, ahead=ahead, outside=key in outside)

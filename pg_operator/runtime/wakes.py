@@ -6,6 +6,7 @@ from typing import Any, Final
 from pg_operator.api.specs import FINALIZER, GROUP, Kind
 from pg_operator.reconcilers.outcome import Key, Object, is_deleting, key_of
 from pg_operator.reconcilers.pause import pause_of
+from pg_operator.reconcilers.progress import condition
 from pg_operator.runtime.cache import (
     Cache,
     Change,
@@ -58,8 +59,8 @@ def wakes(change: Change, cache: Cache) -> set[Key]:
     return itself | (others - {key_of(change.kind, _sides(change)[0])})
 
 
-def outside_wakes(change: Change, cache: Cache) -> set[Key]:
-    """Return those of `wakes` for whom a look from outside will do.
+def outside_wakes(change: Change, woken: Iterable[Key], cache: Cache) -> set[Key]:
+    """Return those of the `woken` for whom a look from outside will do.
 
     Other rules of a DatabaseCluster leave true what its objects declare, inside of
     databases too, and who breaks one now is found without a look there. Not so who has
@@ -68,10 +69,8 @@ def outside_wakes(change: Change, cache: Cache) -> set[Key]:
     views = (_uid, is_deleting, _annotations, _server, _without_rules)
     if change.kind != "DatabaseCluster" or any(_differ(change, one) for one in views):
         return set()
-    cluster = _name(change)
-    roles = cache.of_cluster("DatabaseRole", cluster)
-    followers = {key_of("DatabaseRole", role) for role in roles if follows(role)}
-    return {*_found(cache, _OBJECT_KINDS, "cluster", cluster)} - followers
+    objects = {key: cache.get(key) for key in woken if key.kind in _OBJECT_KINDS}
+    return {key for key, obj in objects.items() if obj is not None and not follows(obj)}
 
 
 def creator_wakes(
@@ -240,8 +239,11 @@ def _server_name(obj: Object) -> str:
 def _server(cluster: Object) -> tuple[object, ...]:
     """What a DatabaseCluster's status says that its objects depend on."""
     status = cluster.get("status", {})
-    available = _condition(status, "Available")
-    return available, status.get("server"), status.get("capabilities")
+    return (
+        _standing(cluster, "Available"),
+        status.get("server"),
+        status.get("capabilities"),
+    )
 
 
 def _without_rules(cluster: Object) -> Mapping[str, Any]:
@@ -262,29 +264,20 @@ def _oid(role: Object) -> object:
 
 def _reconciled(obj: Object) -> tuple[object, ...]:
     """What an object's status says once its spec is true, and until then of it."""
-    status = obj.get("status", {})
-    ready = _condition(status, "Ready")
-    return ready, status.get("observedGeneration"), _pending(status)
-
-
-def _pending(status: Mapping[str, Any]) -> object:
-    """What is not true yet of an object that is not Ready, or not all of it."""
-    for condition in status.get("conditions", ()):
-        if condition.get("type") == "Ready" and condition.get("status") != "True":
-            return condition.get("message")
-    return None
+    ready = condition(obj, "Ready")
+    pending = None if ready.get("status") == "True" else ready.get("message")
+    generation = obj.get("status", {}).get("observedGeneration")
+    return _standing(obj, "Ready"), generation, pending
 
 
 def _readiness(database: Object) -> tuple[object, ...]:
-    status = database.get("status", {})
-    return _condition(status, "Ready"), status.get("oid")
+    return _standing(database, "Ready"), database.get("status", {}).get("oid")
 
 
-def _condition(status: Mapping[str, Any], type_: str) -> tuple[Any, Any] | None:
-    for condition in status.get("conditions", ()):
-        if condition.get("type") == type_:
-            return condition.get("status"), condition.get("reason")
-    return None
+def _standing(obj: Object, kind: str) -> tuple[object, object]:
+    """What a condition says, but for its message."""
+    found = condition(obj, kind)
+    return found.get("status"), found.get("reason")
 
 
 def _finalizers(obj: Object) -> Iterable[str]:

@@ -169,12 +169,26 @@ def test_cluster_edit_wakes_itself_and_its_objects(cache: Cache, edit: Json) -> 
     assert woken == ON_MAIN | {cluster_key()}
 
 
+EVERYTHING = {"tables": [{"name": "*", "privileges": ["SELECT"]}]}
+
+
+def permitted(name: str, schema: Json, *, database: str = "orders") -> Json:
+    role = a_role(name, namespace="depot")
+    schemas = [{"name": "app", **schema}]
+    role["spec"]["permissions"] = [{"database": database, "schemas": schemas}]
+    return role
+
+
 def change_of_cluster(cache: Cache, spec: Json, **metadata: Any) -> Change:
     cluster = a_cluster()
     edited = {**cluster, "spec": cluster["spec"] | spec}
     change = cache.put("DatabaseCluster", changed(edited, generation=2, **metadata))
     assert change is not None
     return change
+
+
+def outside(change: Change, cache: Cache) -> set[Key]:
+    return outside_wakes(change, wakes(change, cache), cache)
 
 
 FIELDS = {str(field.alias) for field in DatabaseClusterSpec.model_fields.values()}
@@ -188,7 +202,7 @@ def test_other_rules_of_a_cluster_leave_what_is_inside(
     cache: Cache, field: str
 ) -> None:
     change = change_of_cluster(cache, {field: {"name": "other"}})
-    assert outside_wakes(change, cache) == ON_MAIN
+    assert outside(change, cache) == ON_MAIN
 
 
 @pytest.mark.parametrize("field", sorted(FIELDS - RULES))
@@ -196,20 +210,16 @@ def test_other_fields_of_a_cluster_may_concern_what_is_inside(
     cache: Cache, field: str
 ) -> None:
     edit = {"namePrefix": "shop", field: {"name": "other"}}
-    assert outside_wakes(change_of_cluster(cache, edit), cache) == set()
+    assert outside(change_of_cluster(cache, edit), cache) == set()
 
 
 def test_who_has_privileges_on_all_there_will_be_goes_by_rules_for_others(
     cache: Cache,
 ) -> None:
-    tables = [{"name": "*", "privileges": ["SELECT"]}]
-    everything = {"database": "orders", "schemas": [{"name": "app", "tables": tables}]}
-    follower = a_role("follower")
-    follower["spec"]["permissions"] = [everything]
-    cache.put("DatabaseRole", follower)
+    cache.put("DatabaseRole", permitted("follower", EVERYTHING))
     change = change_of_cluster(cache, {"allowedOwners": ["crew"]})
-    assert role_key("follower") in wakes(change, cache)
-    assert outside_wakes(change, cache) == ON_MAIN
+    assert role_key("follower", "depot") in wakes(change, cache)
+    assert outside(change, cache) == ON_MAIN
 
 
 @pytest.mark.parametrize(
@@ -225,7 +235,7 @@ def test_what_else_changes_of_a_cluster_may_concern_what_is_inside(
     cache: Cache, edit: Json
 ) -> None:
     change = change_of_cluster(cache, {"namePrefix": "shop"}, **edit)
-    assert outside_wakes(change, cache) == set()
+    assert outside(change, cache) == set()
 
 
 @pytest.mark.parametrize(
@@ -253,7 +263,7 @@ def test_feed_has_objects_looked_at_from_outside_for_other_rules_only(
 def test_changes_of_others_may_concern_what_is_inside(cache: Cache) -> None:
     change = cache.put("DatabaseRole", changed(APP, generation=2))
     assert change is not None
-    assert outside_wakes(change, cache) == set()
+    assert outside(change, cache) == set()
 
 
 def test_cluster_that_comes_or_goes_wakes_its_objects(cache: Cache) -> None:
@@ -311,11 +321,7 @@ def test_database_with_other_owners_wakes_who_is_granted_all_there_will_be(
     cache: Cache,
 ) -> None:
     """Its edit was too early: the owners change when it is worked on."""
-    reader = a_role("reader", namespace="depot")
-    tables = [{"name": "*", "privileges": ["SELECT"]}]
-    schemas = [{"name": "app", "tables": tables}]
-    reader["spec"]["permissions"] = [{"database": "orders", "schemas": schemas}]
-    cache.put("DatabaseRole", reader)
+    cache.put("DatabaseRole", permitted("reader", EVERYTHING))
     ready = condition("Ready", "True", "Reconciled")
     before = changed(ORDERS, status={**ready, "observedGeneration": 1})
     cache.put("Database", before)
@@ -327,11 +333,7 @@ def test_database_with_other_parts_pending_wakes_who_is_granted_all_there_will_b
     cache: Cache,
 ) -> None:
     """One of its owners may be let in while something else is still refused."""
-    reader = a_role("reader", namespace="depot")
-    tables = [{"name": "*", "privileges": ["SELECT"]}]
-    schemas = [{"name": "app", "tables": tables}]
-    reader["spec"]["permissions"] = [{"database": "orders", "schemas": schemas}]
-    cache.put("DatabaseRole", reader)
+    cache.put("DatabaseRole", permitted("reader", EVERYTHING))
     said = [
         condition("Ready", "False", "PartiallyApplied", message)
         for message in ("two parts are refused", "one part is refused")
@@ -345,15 +347,8 @@ def test_database_with_other_parts_pending_wakes_who_is_granted_all_there_will_b
 def test_role_that_may_create_wakes_those_who_are_granted_all_there_is(
     cache: Cache,
 ) -> None:
-    def permitted(name: str, schema: Json, *, database: str = "orders") -> Json:
-        role = a_role(name, namespace="depot")
-        schemas = [{"name": "app", **schema}]
-        role["spec"]["permissions"] = [{"database": database, "schemas": schemas}]
-        return role
-
-    everything = {"tables": [{"name": "*", "privileges": ["SELECT"]}]}
-    cache.put("DatabaseRole", permitted("reader", everything))
-    cache.put("DatabaseRole", permitted("other", everything, database="stock"))
+    cache.put("DatabaseRole", permitted("reader", EVERYTHING))
+    cache.put("DatabaseRole", permitted("other", EVERYTHING, database="stock"))
     cache.put("DatabaseRole", permitted("narrow", {"tables": [{"name": "a"}]}))
     writer = permitted("writer", {"privileges": ["USAGE", "CREATE"]})
     cache.put("DatabaseRole", writer)
@@ -380,7 +375,7 @@ def test_role_that_may_create_by_its_groups_wakes_those_who_are_granted_all_ther
         schemas = [{"name": "app", **schema}]
         return {"permissions": [{"database": "orders", "schemas": schemas}]}
 
-    everything = on_orders({"tables": [{"name": "*", "privileges": ["SELECT"]}]})
+    everything = on_orders(EVERYTHING)
     cache.put("DatabaseRole", member("reader", **everything))
     writers = on_orders({"privileges": ["CREATE"]})
     # Nobody is kept from writing a circle, which PostgreSQL refuses.
